@@ -1,0 +1,111 @@
+// The only file that knows whether nvcc or the CPU runtime of tests/cuda_on_cpu compiles a kernel: every wrapper of an
+// instruction, with its emulated twin. Kernels (.cuh) include it; nothing else does.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(I2I_CUDA_ON_CPU)
+#include "tests/cuda_on_cpu/emulated_cuda.h"
+#define I2I_DEVICE inline
+#define I2I_GLOBAL inline void
+// A shared array of a block; the static's address names it.
+#define I2I_SHARED(T, name, count)  \
+  static const char name##_key = 0; \
+  T(&name)[count] = *static_cast<T(*)[count]>(i2i::cuda_on_cpu::static_smem(&name##_key, sizeof(T[count])))
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#define I2I_DEVICE __device__ __forceinline__
+#define I2I_GLOBAL __global__ void
+#define I2I_SHARED(T, name, count) __shared__ T name[count]
+#endif
+
+namespace i2i::cuda {
+
+/// Aligned vector access: one instruction on a GPU, one checked access in the emulation. On a GPU the copy goes through
+/// the built-in vector type of that width, since a struct of halves is otherwise copied 32 bits at a time.
+#if defined(I2I_CUDA_ON_CPU)
+template <typename V>
+__attribute__((noinline, no_sanitize("thread"))) V load(const void* address) {
+  cuda_on_cpu::vector_access(address, sizeof(V), false, __builtin_return_address(0));
+  V value;
+  std::memcpy(static_cast<void*>(&value), address, sizeof(V));
+  return value;
+}
+template <typename V>
+__attribute__((noinline, no_sanitize("thread"))) void store(void* address, const V& value) {
+  cuda_on_cpu::vector_access(address, sizeof(V), true, __builtin_return_address(0));
+  std::memcpy(address, static_cast<const void*>(&value), sizeof(V));
+}
+#else
+template <int Bytes>
+struct BuiltinVector;
+template <>
+struct BuiltinVector<4> {
+  using Type = unsigned;
+};
+template <>
+struct BuiltinVector<8> {
+  using Type = uint2;
+};
+template <>
+struct BuiltinVector<16> {
+  using Type = uint4;
+};
+template <typename V>
+I2I_DEVICE V load(const void* address) {
+  const auto word = *static_cast<const typename BuiltinVector<sizeof(V)>::Type*>(address);
+  V value;
+  memcpy(&value, &word, sizeof(V));
+  return value;
+}
+template <typename V>
+I2I_DEVICE void store(void* address, const V& value) {
+  typename BuiltinVector<sizeof(V)>::Type word;
+  memcpy(&word, &value, sizeof(V));
+  *static_cast<decltype(word)*>(address) = word;
+}
+#endif
+
+I2I_DEVICE float to_float(float x) { return x; }
+I2I_DEVICE float to_float(__half x) { return __half2float(x); }
+I2I_DEVICE float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename T>
+I2I_DEVICE T from_float(float x);
+template <>
+I2I_DEVICE float from_float<float>(float x) {
+  return x;
+}
+template <>
+I2I_DEVICE __half from_float<__half>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+I2I_DEVICE __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+/// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's
+template <typename... Parameters, typename... Arguments>
+inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                          size_t dynamic_smem_bytes, cudaStream_t stream, Arguments... arguments) {
+#if defined(I2I_CUDA_ON_CPU)
+  (void)stream;
+  const bool clean = cuda_on_cpu::launch(name, grid, block, dynamic_smem_bytes,
+                                         [&] { kernel(static_cast<Parameters>(arguments)...); });
+  return clean ? cudaSuccess : cudaErrorLaunchFailure;
+#else
+  (void)name;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = dynamic_smem_bytes;
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+#endif
+}
+
+}  // namespace i2i::cuda

@@ -1,0 +1,43 @@
+// The plain C++ face of guided_step.cuh: no CUDA syntax, so tests and torch bindings can include it.
+#pragma once
+
+#include <driver_types.h>
+
+#include <cstdint>
+
+namespace i2i::cuda {
+
+/// One scheduler step as scalars; lies in device memory, one row per step, so that a captured graph reads it by index.
+/// prev_sample = sample * x + noise_pred * guided + noise * n + sum_k history[k] * h_k
+/// remembered  = remember_sample * x + remember_noise_pred * guided
+struct GuidedStepRow {
+  float sample;
+  float noise_pred;
+  float noise;
+  float history[3];
+  float remember_sample;
+  float remember_noise_pred;
+};
+
+enum class ElementType { kFloat32, kFloat16, kBFloat16 };
+
+/// Guidance and one linear scheduler step, fused: one pass over the latents, no host synchronisation.
+struct GuidedStep {
+  const void* noise_pred;  ///< [guidance_rows, count] of noise_pred_type, in the order of semantics.md section 10
+  ElementType noise_pred_type;
+  int guidance_rows;  ///< 1: as it is; 2: [negative, positive]; 3: [text+image, image, neither]
+  float guidance_scale;
+  float image_guidance_scale;
+  const float* sample;       ///< [count]; may be prev_sample
+  const float* noise;        ///< [count], or null where the scheduler draws none
+  const float* history[3];   ///< [count] each, newest first; null where the row's coefficient is 0
+  const GuidedStepRow* row;  ///< device memory
+  float* prev_sample;        ///< [count]
+  float* remembered;         ///< [count], or null; may be the oldest history
+  std::int64_t count;        ///< batch * channels * height * width
+};
+
+/// @return the launch's error; cudaErrorInvalidValue where guidance_rows is not 1, 2 or 3
+cudaError_t guided_step(const GuidedStep& step, cudaStream_t stream);
+
+}  // namespace i2i::cuda

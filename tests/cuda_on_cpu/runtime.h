@@ -1,0 +1,94 @@
+// Runs CUDA kernels on the CPU, one fiber per CUDA thread, and says what a GPU would not: races, reads of memory that
+// nobody wrote, accesses out of bounds, barriers that not everybody reaches. Test-only; a pass here is "emulated",
+// never "passed on a GPU". Tests include this header; kernels see emulated_cuda.h through
+// optimized/ops/cuda/device.cuh.
+#pragma once
+
+#include <vector_types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace i2i::cuda_on_cpu {
+
+/// In which order threads run. kRandom favours one warp at a time, which lets warps drift as far apart as barriers
+/// allow.
+enum class Order { kInOrder, kReverse, kRandom };
+
+struct Options {
+  Order order = Order::kRandom;
+  std::uint64_t seed = 1;
+  std::size_t max_issues = 16;
+};
+
+/// One thing that is wrong with a kernel.
+struct Issue {
+  std::string kind;  ///< race, uninitialised, out-of-bounds, read-only, misaligned, divergent-barrier,
+                     ///< divergent-collective, ...
+  std::string text;  ///< who, where in which buffer, and file and line where debug information says so
+};
+
+struct Report {
+  std::vector<Issue> issues;
+  std::uint64_t barriers = 0;
+  std::uint64_t collectives = 0;
+  std::uint64_t checked_accesses =
+      0;  ///< 0 in a build without instrumentation: races and uninitialised reads go unseen
+
+  bool clean() const { return issues.empty(); }
+  bool has(const std::string& kind) const;
+  std::string text() const;
+};
+
+/// Options of the launches to come, and what the latest launch reported.
+Options& options();
+const Report& last_report();
+
+/// Executes `body` once per thread of the grid, block after block.
+Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes,
+           const std::function<void()>& body);
+
+/// Bytes of "device" memory between two guard pages, NaN-poisoned, each byte's state known to the checks.
+class DeviceMemory {
+ public:
+  DeviceMemory(std::size_t bytes, std::string name);
+  ~DeviceMemory();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  void* data() const { return data_; }
+  /// Every byte was filled by the host; `read_only` makes a kernel's write to it an issue.
+  void mark_written(bool read_only);
+  /// Bytes that neither host nor kernel wrote (needs the instrumented build).
+  std::size_t unwritten_bytes() const;
+
+ private:
+  void* data_;
+};
+
+/// A typed DeviceMemory: inputs are copied in and read-only, outputs are poisoned.
+template <typename T>
+class DeviceBuffer {
+ public:
+  explicit DeviceBuffer(std::size_t count, const std::string& name = "output")
+      : memory_(count * sizeof(T), name), count_(count) {}
+  explicit DeviceBuffer(const std::vector<T>& values, const std::string& name = "input", bool read_only = true)
+      : DeviceBuffer(values.size(), name) {
+    std::memcpy(memory_.data(), static_cast<const void*>(values.data()), values.size() * sizeof(T));
+    memory_.mark_written(read_only);
+  }
+
+  T* data() const { return static_cast<T*>(memory_.data()); }
+  std::vector<T> host() const { return std::vector<T>(data(), data() + count_); }
+  std::size_t unwritten_bytes() const { return memory_.unwritten_bytes(); }
+
+ private:
+  DeviceMemory memory_;
+  std::size_t count_;
+};
+
+}  // namespace i2i::cuda_on_cpu
