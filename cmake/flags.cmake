@@ -41,5 +41,9 @@ function(i2i_embed target file symbol)
     COMMAND ${CMAKE_COMMAND} -DINPUT=${CMAKE_CURRENT_SOURCE_DIR}/${file} -DOUTPUT=${output} -DSYMBOL=${symbol}
             -P "${CMAKE_SOURCE_DIR}/cmake/embed.cmake"
     DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${file}" "${CMAKE_SOURCE_DIR}/cmake/embed.cmake" VERBATIM)
-  target_sources(${target} PRIVATE "${output}")
+  add_custom_target(generate_${symbol} DEPENDS "${output}")
+  add_dependencies(${target} generate_${symbol})
+  add_dependencies(generated_headers generate_${symbol})
 endfunction()
+# All embedded files at once, for tools that read sources without building them (clang-tidy).
+add_custom_target(generated_headers)
