@@ -40,6 +40,9 @@ nlohmann::json to_json(const Request& request);
 /// image_to_image.schema.json, embedded at build time: {"input": {...}, "output": {...}} under "$defs".
 const nlohmann::json& image_to_image_schema();
 
+/// The same file as it stands, its fields in their own order: what `i2i schema` prints.
+std::string_view image_to_image_schema_text();
+
 /// {"error": {"code", "message", "violations": [{"pointer", "code", "message"}]}}, what the command line prints.
 nlohmann::json to_json(const Error& error);
 
