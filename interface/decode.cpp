@@ -1,6 +1,7 @@
 // decode_image: from the bytes of a file to RGB8, by OpenCV's readers behind the checks of image_header.h.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <new>
 #include <opencv2/core/utils/logger.hpp>
@@ -28,6 +29,12 @@ std::uint8_t over_white(Sample colour, Sample alpha) {
   return to_byte(std::uint64_t{colour} * alpha + kMaximum * (kMaximum - alpha), kMaximum * kMaximum);
 }
 
+template <typename Sample>
+std::uint8_t over_white_premultiplied(Sample colour, Sample alpha) {
+  constexpr std::uint64_t kMaximum = std::numeric_limits<Sample>::max();
+  return to_byte(std::min(std::uint64_t{colour} + kMaximum - alpha, kMaximum), kMaximum);
+}
+
 /// The colour that a PNG declares transparent, scaled as the decoder scales its samples; empty where there is none.
 template <typename Sample>
 std::vector<Sample> transparent_colour(const ImageHeader& header) {
@@ -46,9 +53,9 @@ Image to_rgb8(const cv::Mat& pixels, const ImageHeader& header) {
   constexpr std::uint64_t kMaximum = std::numeric_limits<Sample>::max();
   const int channels = pixels.channels();
   const bool grey = channels < 3;
-  const bool alpha = (channels == 2 || channels == 4) && header.has_alpha_bits;
+  const AlphaKind alpha = channels == 2 || channels == 4 ? header.alpha : AlphaKind::kNone;
   const std::vector<Sample> key = transparent_colour<Sample>(header);
-  const bool keyed = !alpha && key.size() == (grey ? 1u : 3u);
+  const bool keyed = alpha == AlphaKind::kNone && key.size() == (grey ? 1u : 3u);
 
   Image image{pixels.cols, pixels.rows, {}};
   image.rgb.resize(std::size_t{3} * static_cast<std::size_t>(pixels.cols) * static_cast<std::size_t>(pixels.rows));
@@ -60,7 +67,9 @@ Image to_rgb8(const cv::Mat& pixels, const ImageHeader& header) {
           keyed && (grey ? in[0] == key[0] : in[2] == key[0] && in[1] == key[1] && in[0] == key[2]);
       for (int c = 0; c < 3; ++c) {
         const Sample colour = transparent ? std::numeric_limits<Sample>::max() : grey ? in[0] : in[2 - c];
-        out[c] = alpha ? over_white<Sample>(colour, in[channels - 1]) : to_byte(colour, kMaximum);
+        out[c] = alpha == AlphaKind::kNone       ? to_byte(colour, kMaximum)
+                 : alpha == AlphaKind::kStraight ? over_white<Sample>(colour, in[channels - 1])
+                                                 : over_white_premultiplied<Sample>(colour, in[channels - 1]);
       }
     }
   }
@@ -108,7 +117,8 @@ cv::Mat decode_pixels(std::span<const std::uint8_t> encoded) {
 
 Image decode_unnamed(std::span<const std::uint8_t> encoded, const SourceLimits& limits) {
   const ImageHeader header = read_image_header(encoded, limits);
-  const cv::Mat pixels = decode_pixels(encoded);
+  const bool turned_tiff = header.format == ImageFormat::kTiff && header.orientation != 1;
+  const cv::Mat pixels = turned_tiff ? decode_pixels(without_tiff_orientation(encoded)) : decode_pixels(encoded);
   if (pixels.empty()) fail("the file is damaged, or of a variant of its format that is not supported");
   if (pixels.cols != header.width || pixels.rows != header.height) {
     fail(fmt::format("its header says {} x {}, its pixels are {} x {}", header.width, header.height, pixels.cols,

@@ -177,8 +177,9 @@ ImageHeader read_bmp(Bytes bytes) {
   const std::int64_t bits = little_endian(bytes, 28, 2);
   const std::uint32_t compression = little_endian(bytes, 30, 4);
   // Only a header that has an alpha mask gives the fourth byte a meaning.
-  header.has_alpha_bits = header_size >= 56 && bytes.size() >= 70 && (compression == 3 || compression == 6) &&
-                          little_endian(bytes, 66, 4) != 0;
+  const bool has_alpha_mask = header_size >= 56 && bytes.size() >= 70 && (compression == 3 || compression == 6) &&
+                              little_endian(bytes, 66, 4) != 0;
+  if (!has_alpha_mask) header.alpha = AlphaKind::kNone;
   const bool plain = compression == 0 || compression == 3 || compression == 6;
   if (plain && header.width > 0 && header.width <= 0x7FFFFF) {
     const std::int64_t row_bytes = (header.width * bits + 31) / 32 * 4;
@@ -198,6 +199,12 @@ ImageHeader read_tiff(Bytes bytes) {
   header.height = directory->height;
   header.orientation = directory->orientation;
   header.bits_per_sample = directory->bits_per_sample;
+  if (directory->samples_per_pixel == 2) fail("grey TIFF with transparency is not supported");  // the decoder drops it
+  // libtiff multiplies straight alpha of 8 bits into the colours; 16 bits reach us as they are stored.
+  if (directory->extra_samples == 0) header.alpha = AlphaKind::kNone;
+  if (directory->extra_samples == 1 || (directory->extra_samples == 2 && directory->bits_per_sample == 8)) {
+    header.alpha = AlphaKind::kPremultiplied;
+  }
   return header;
 }
 
@@ -252,9 +259,25 @@ std::optional<TiffDirectory> read_tiff_directory(Bytes tiff) {
     if (tag == 256) directory.width = value;
     if (tag == 257) directory.height = value;
     if (tag == 258) directory.bits_per_sample = static_cast<int>(std::min(value, 64u));
-    if (tag == 274 && value >= 1 && value <= 8) directory.orientation = static_cast<int>(value);
+    if (tag == 277) directory.samples_per_pixel = static_cast<int>(std::min(value, 64u));
+    if (tag == 338) directory.extra_samples = static_cast<int>(std::min(value, 64u));
+    if (tag == 274 && type == 3 && value >= 1 && value <= 8) {
+      directory.orientation = static_cast<int>(value);
+      directory.orientation_at = value_at;
+    }
   }
   return directory;
+}
+
+std::vector<std::uint8_t> without_tiff_orientation(Bytes tiff) {
+  std::vector<std::uint8_t> copy(tiff.begin(), tiff.end());
+  const auto directory = read_tiff_directory(tiff);
+  if (directory && directory->orientation_at != 0) {
+    const bool little = tiff[0] == 'I';
+    copy[directory->orientation_at] = little ? 1 : 0;
+    copy[directory->orientation_at + 1] = little ? 0 : 1;
+  }
+  return copy;
 }
 
 ImageHeader read_image_header(std::span<const std::uint8_t> encoded, const SourceLimits& limits) {

@@ -15,12 +15,16 @@ namespace i2i {
 
 enum class ImageFormat { kPng, kJpeg, kWebp, kBmp, kTiff };
 
+/// What the fourth sample of a decoded pixel means: nothing, opacity, or opacity that the colours are multiplied with
+/// already.
+enum class AlphaKind { kNone, kStraight, kPremultiplied };
+
 struct ImageHeader {
   ImageFormat format = ImageFormat::kPng;
   std::int64_t width = 0;  ///< as stored, before orientation
   std::int64_t height = 0;
-  int orientation = 1;         ///< EXIF, 1 to 8
-  bool has_alpha_bits = true;  ///< false for BMP whose fourth byte means nothing
+  int orientation = 1;  ///< EXIF, 1 to 8
+  AlphaKind alpha = AlphaKind::kStraight;
   /// PNG without an alpha channel can name one transparent grey level or colour, in the file's own bit depth.
   std::vector<std::uint16_t> transparent_colour;
   int bits_per_sample = 8;
@@ -37,9 +41,15 @@ struct TiffDirectory {
   std::int64_t height = 0;
   int orientation = 1;
   int bits_per_sample = 1;
+  int samples_per_pixel = 1;
+  int extra_samples = -1;          ///< -1 absent, 0 unspecified, 1 premultiplied alpha, 2 straight alpha
+  std::size_t orientation_at = 0;  ///< where the orientation's 16 bits stand; 0 if it is absent
 };
 
 /// Nothing where the bytes are not a TIFF structure or its first directory lies outside them.
 std::optional<TiffDirectory> read_tiff_directory(std::span<const std::uint8_t> tiff);
+
+/// A copy of a TIFF file that claims to be upright. OpenCV turns some kinds of TIFF by itself and others not.
+std::vector<std::uint8_t> without_tiff_orientation(std::span<const std::uint8_t> tiff);
 
 }  // namespace i2i
