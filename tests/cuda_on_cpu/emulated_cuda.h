@@ -13,6 +13,8 @@
 #include <cstring>
 #include <functional>
 
+// The names are CUDA's own, reserved or not.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 #define __launch_bounds__(...)
 
 namespace i2i::cuda_on_cpu {
@@ -101,3 +103,4 @@ __attribute__((no_sanitize("thread"))) I2I_EMULATED T atomicAdd(T* address, T va
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }
+// NOLINTEND(bugprone-reserved-identifier)

@@ -169,7 +169,7 @@ void access(const void* address, std::size_t bytes, bool write, bool atomic, con
 
 }  // namespace
 
-DeviceMemory::DeviceMemory(std::size_t bytes, std::string name) : data_(new_region(bytes, name, false)->data) {}
+DeviceMemory::DeviceMemory(std::size_t bytes, const std::string& name) : data_(new_region(bytes, name, false)->data) {}
 DeviceMemory::~DeviceMemory() { free_region(find_region(reinterpret_cast<std::uintptr_t>(data_))); }
 
 void DeviceMemory::mark_written(bool read_only) {
@@ -216,6 +216,7 @@ void atomic_access(void* address, std::size_t bytes, const void* site) { access(
 
 }  // namespace i2i::cuda_on_cpu
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the compiler chose these names.
 // The instrumentation's callbacks. Each names its width; the caller's address is the site.
 #define I2I_TSAN_ACCESS(bytes)                                                     \
   extern "C" void __tsan_read##bytes(void* p) {                                    \
@@ -246,3 +247,4 @@ extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_init() {}
 extern "C" void __tsan_vptr_update(void*, void*) {}
 extern "C" void __tsan_vptr_read(void*) {}
+// NOLINTEND(bugprone-reserved-identifier)

@@ -55,7 +55,7 @@ Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_b
 /// Bytes of "device" memory between two guard pages, NaN-poisoned, each byte's state known to the checks.
 class DeviceMemory {
  public:
-  DeviceMemory(std::size_t bytes, std::string name);
+  DeviceMemory(std::size_t bytes, const std::string& name);
   ~DeviceMemory();
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
