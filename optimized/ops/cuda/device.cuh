@@ -10,7 +10,6 @@
 #define I2I_DEVICE inline
 #define I2I_GLOBAL inline void
 // A shared array of a block; the static's address names it.
-// NOLINTNEXTLINE(bugprone-macro-parentheses): T is a type
 #define I2I_SHARED(T, name, count)  \
   static const char name##_key = 0; \
   T(&name)[count] = *static_cast<T(*)[count]>(i2i::cuda_on_cpu::static_smem(&name##_key, sizeof(T[count])))
