@@ -1,4 +1,5 @@
-// What a report is made of: plain rows, filled by the harness. Writers see nothing else, and compute no statistics of their own.
+// What a report is made of: plain rows, filled by the harness. Writers see nothing else, and compute no statistics of
+// their own.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,7 @@ struct MetricRow {
   double value = 0;
   std::optional<double> bound;  ///< absent: shown, not judged
   bool higher_is_better = false;
-  double budget_used = 0;       ///< share of the tolerance spent, 1 = all of it
+  double budget_used = 0;  ///< share of the tolerance spent, 1 = all of it
   bool passed = true;
 };
 
@@ -50,8 +51,8 @@ struct MetricRow {
 struct CellRow {
   int index = 0;
   std::vector<std::pair<std::string, std::string>> axes;  ///< axis name -> value, in the sweep's order
-  std::string verdict;  ///< passed, failed, skipped, unsupported, mistrusted
-  std::string reason;   ///< for every verdict but passed
+  std::string verdict;                                    ///< passed, failed, skipped, unsupported, mistrusted
+  std::string reason;                                     ///< for every verdict but passed
   std::vector<MetricRow> metrics;
   std::vector<double> latents_drift;  ///< largest latent difference after each step, free-running
   std::vector<ImplementationRow> implementations;
@@ -66,9 +67,9 @@ struct CellRow {
 
 /// One promise of the action, measured: a quantity over values of one parameter, and whether it moves as promised.
 struct PromiseRow {
-  std::string promise;   ///< in words
-  std::string parameter; ///< the request field that is varied
-  std::string quantity;  ///< what is measured, with its unit
+  std::string promise;    ///< in words
+  std::string parameter;  ///< the request field that is varied
+  std::string quantity;   ///< what is measured, with its unit
   std::vector<std::string> values;
   std::vector<Interval> measured;  ///< one per value, over seeds
   std::string expectation;         ///< "rises", "falls", ">= 0.8 at 7.5", ...
@@ -82,6 +83,10 @@ struct Report {
   std::vector<std::pair<std::string, std::vector<std::string>>> axes;  ///< every axis with its values, in order
   std::vector<CellRow> cells;
   std::vector<PromiseRow> promises;
+  /// Geometric mean over the timed cells; where absent, summarize() takes the geometric means of the cells' interval
+  /// ends.
+  std::optional<Interval> geometric_mean_speedup;
+  std::vector<std::string> notes;  ///< sentences for the reader: work shared by cells, clocks that moved, runs resumed
 };
 
 /// A writer turns a report into the bytes of one file.
