@@ -1,0 +1,96 @@
+"""What the goldens run: every family with every scheduler, and the corners that a formula can hide behind.
+
+Only requests where diffusers' guidance rule and i2i's formula agree: 4 channels g >= 1; 8 channels g > 1 and gi >= 1,
+or g = gi = 1. 8 channels with strength < 1 have no diffusers pipeline; run.py composes them from diffusers' parts.
+"""
+
+PROMPTS = (
+    ("Make the house look as if it were built of GLASS, isn't it fine?", "blurry, low quality"),
+    ("two white cats beside a caf\u00e9 window!! 2024, 35mm", ""),
+    ("a landscape drawn in pencil; sharp lines & careful shading", "watermark, text, dark!"),
+    # Longer than 77 tokens: the end token must survive the cut.
+    ("an oil painting of a quiet harbour " * 14, "noisy photograph"),
+)
+PROMPT_2 = (None, "watercolour sketch, bright colours", "", "cinematic lighting!")
+
+# i2i's name of a scheduler: (diffusers' class, changes to the configuration)
+SCHEDULERS = {
+    "": (None, {}),
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m:use_karras_sigmas=true": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "euler:use_karras_sigmas=true": ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
+    "ddim:timestep_spacing=trailing": ("DDIMScheduler", {"timestep_spacing": "trailing"}),
+    "euler_a:timestep_spacing=trailing": ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}),
+}
+KARRAS = "dpmpp_2m:use_karras_sigmas=true"
+
+# scheduler, (width, height), steps, strength, guidance, image guidance, batch, prompt, seed
+CASES = {
+    "sd15": (
+        ("ddim", (32, 24), 6, 0.8, 7.5, 1.5, 1, 0, 7),
+        ("pndm", (24, 32), 7, 0.75, 5.0, 1.5, 1, 1, 8),
+        ("euler", (36, 28), 6, 0.6, 3.0, 1.5, 2, 2, 9),
+        ("euler_a", (32, 24), 5, 1.0, 7.5, 1.5, 2, 3, 10),
+        ("dpmpp_2m", (32, 24), 7, 0.8, 7.5, 1.5, 1, 1, 11),
+        (KARRAS, (32, 24), 6, 0.9, 2.0, 1.5, 1, 2, 12),
+        ("", (0, 0), 5, 0.5, 4.0, 1.5, 1, 0, 13),
+        ("euler", (32, 24), 5, 0.2, 1.0, 1.5, 1, 2, 14),
+        ("euler:use_karras_sigmas=true", (24, 24), 6, 1.0, 4.0, 1.5, 1, 0, 15),
+        ("euler_a", (24, 24), 5, 0.45, 6.0, 1.5, 2, 0, 4294967295),
+    ),
+    "sd21-v": (
+        ("", (48, 40), 6, 0.7, 7.5, 1.5, 1, 2, 17),
+        ("pndm", (40, 56), 6, 0.9, 3.0, 1.5, 1, 2, 18),
+        ("euler", (48, 40), 5, 0.8, 7.5, 1.5, 1, 0, 19),
+        ("euler_a", (40, 56), 6, 0.6, 3.0, 1.5, 2, 1, 20),
+        ("dpmpp_2m", (48, 40), 6, 1.0, 7.5, 1.5, 1, 3, 21),
+        (KARRAS, (48, 40), 7, 0.5, 6.0, 1.5, 1, 2, 22),
+        ("ddim:timestep_spacing=trailing", (48, 40), 5, 1.0, 1.0, 1.5, 1, 0, 23),
+    ),
+    "sdxl": (
+        ("ddim", (32, 24), 6, 0.5, 5.0, 1.5, 1, 1, 27),
+        ("pndm", (32, 24), 6, 0.9, 7.5, 1.5, 1, 1, 28),
+        ("", (28, 36), 6, 0.7, 5.0, 1.5, 2, 2, 29),
+        ("euler_a", (32, 24), 7, 0.3, 2.0, 1.5, 1, 3, 30),
+        ("dpmpp_2m", (24, 32), 6, 1.0, 5.0, 1.5, 1, 1, 31),
+        (KARRAS, (32, 24), 5, 0.8, 7.5, 1.5, 1, 2, 32),
+        ("euler", (24, 24), 5, 0.6, 1.0, 1.5, 1, 1, 33),
+    ),
+    "ip2p": (
+        ("ddim", (16, 12), 6, 1.0, 7.5, 1.5, 1, 0, 37),
+        ("pndm", (16, 12), 5, 1.0, 5.0, 2.0, 1, 1, 38),
+        ("euler", (14, 18), 6, 1.0, 7.5, 1.5, 1, 2, 39),
+        ("", (16, 12), 5, 1.0, 3.0, 1.0, 2, 3, 40),
+        ("dpmpp_2m", (12, 16), 6, 1.0, 7.5, 3.0, 1, 1, 41),
+        (KARRAS, (16, 12), 5, 1.0, 4.0, 1.5, 1, 2, 42),
+        ("euler", (12, 12), 5, 1.0, 1.0, 1.0, 1, 0, 43),
+        ("euler", (16, 12), 6, 0.7, 7.5, 1.5, 2, 0, 44),
+        ("ddim", (16, 12), 6, 0.5, 5.0, 2.0, 1, 1, 45),
+    ),
+    "sdxl-ip2p": (
+        ("ddim", (32, 24), 5, 1.0, 5.0, 1.5, 1, 1, 47),
+        ("pndm", (24, 32), 6, 1.0, 7.5, 1.5, 1, 1, 48),
+        ("", (32, 24), 6, 1.0, 5.0, 2.5, 1, 3, 49),
+        ("euler_a:timestep_spacing=trailing", (28, 20), 6, 1.0, 3.0, 1.5, 2, 3, 50),
+        ("dpmpp_2m", (32, 24), 6, 1.0, 7.5, 1.0, 1, 1, 51),
+        (KARRAS, (32, 24), 7, 1.0, 5.0, 1.5, 1, 3, 52),
+        ("euler_a", (32, 24), 5, 0.8, 5.0, 1.5, 1, 1, 53),
+    ),
+}
+
+
+def requests(family: str):
+    """Yields (case name, scheduler, request as the action takes it)."""
+    for number, (scheduler, size, steps, strength, guidance, image_guidance, batch, prompt, seed) in enumerate(CASES[family]):
+        positive, negative = PROMPTS[prompt]
+        request = {"source_image": "source.png", "prompt": positive, "negative_prompt": negative,
+                   "guidance_scale": guidance, "image_guidance_scale": image_guidance, "strength": strength, "steps": steps,
+                   "batch_size": batch, "seed": seed, "width": size[0], "height": size[1]}
+        if family.startswith("sdxl"):
+            request["prompt_2"] = PROMPT_2[prompt]
+        label = scheduler.replace(":use_karras_sigmas=true", "_karras").replace(":timestep_spacing=", "_") or "own"
+        yield f"{number:02}_{label}", scheduler, request
