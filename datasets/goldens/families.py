@@ -43,7 +43,7 @@ def sdxl_unet(**extra):
 
 FAMILIES = {
     "sd15": {
-        "seed": 13, "pipeline": "StableDiffusionImg2ImgPipeline", "text_model_prefix": True, "old_vae_names": True,
+        "seed": 13, "stream": 1, "pipeline": "StableDiffusionImg2ImgPipeline", "text_model_prefix": True, "old_vae_names": True,
         "text_encoders": [text_encoder(32, 4, "quick_gelu", legacy_eos=True)],
         "vae": vae((8, 16, 16), 1, 4, 0.18215, 64),
         "unet": unet((12, 16), (True, False), 2, 4, 32, 4),
@@ -52,7 +52,7 @@ FAMILIES = {
                                trained_betas=None),
     },
     "sd21-v": {
-        "seed": 21, "pipeline": "StableDiffusionImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "seed": 21, "stream": 0.05, "pipeline": "StableDiffusionImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
         "text_encoders": [text_encoder(40, 5, "gelu", pad="!", layers=3)],
         "vae": vae((8, 8, 16, 16), 1, 2, 0.18215, 128),
         # Three levels: odd sides meet the rule that an upsample takes the size of the next skip tensor.
@@ -61,7 +61,7 @@ FAMILIES = {
                                clip_sample=False, skip_prk_steps=True),
     },
     "sdxl": {
-        "seed": 31, "pipeline": "StableDiffusionXLImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "seed": 31, "stream": 1, "pipeline": "StableDiffusionXLImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
         "text_encoders": SDXL_TEXT,
         # Mean and deviation of the latents, which some SDXL checkpoints carry.
         "vae": vae((8, 8, 16), 2, 4, 0.5, 64, latents_mean=[0.3, -0.2, 0.1, 0.4], latents_std=[1.2, 0.8, 1.1, 0.9]),
@@ -71,7 +71,7 @@ FAMILIES = {
                                set_alpha_to_one=False, skip_prk_steps=True, clip_sample=False, trained_betas=None),
     },
     "ip2p": {
-        "seed": 41, "pipeline": "StableDiffusionInstructPix2PixPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "seed": 41, "stream": 0.05, "pipeline": "StableDiffusionInstructPix2PixPipeline", "text_model_prefix": False, "old_vae_names": False,
         "text_encoders": [text_encoder(32, 2, "quick_gelu")],
         "vae": vae((16, 16), 2, 8, 0.18215, 32),
         "unet": unet((12, 16), (True, True), 1, 2, 32, 4, in_channels=8),
@@ -79,7 +79,7 @@ FAMILIES = {
                                set_alpha_to_one=False, skip_prk_steps=True, interpolation_type="linear", trained_betas=None),
     },
     "sdxl-ip2p": {
-        "seed": 51, "pipeline": "StableDiffusionXLInstructPix2PixPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "seed": 51, "stream": 1, "pipeline": "StableDiffusionXLInstructPix2PixPipeline", "text_model_prefix": False, "old_vae_names": False,
         "text_encoders": SDXL_TEXT,
         "vae": vae((8, 8, 16), 1, 8, 0.13025, 64),
         "unet": sdxl_unet(in_channels=8),

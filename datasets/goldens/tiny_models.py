@@ -21,23 +21,29 @@ BRANCH_ENDS = ("conv2", "to_out.0", "ff.net.2", "mlp.fc2", "out_proj", "proj_out
 BRANCH_GAIN = 0.6
 
 
-def randomise(module: torch.nn.Module, generator: torch.Generator) -> None:
-    """Weights that keep variance; biases and norms away from 0 and 1, so that leaving one out shows."""
+def randomise(module: torch.nn.Module, generator: torch.Generator, stream: float) -> None:
+    """Weights that keep variance; biases and norms away from 0 and 1, so that leaving one out shows.
+
+    @param stream  magnitude of the residual stream. At 0.05 (published text encoders are like that) a norm's epsilon
+                   is a visible share of the variance, and a wrong one moves the picture; at 1 it hides.
+    """
 
     def normal(parameter, mean, std):
         parameter.copy_(mean + std * torch.randn(parameter.shape, generator=generator))
 
     for name, child in module.named_modules():
         if isinstance(child, torch.nn.Embedding):
-            normal(child.weight, 0.0, 0.3 if "position" in name else 0.8)
+            normal(child.weight, 0.0, stream * (0.3 if "position" in name else 0.8))
         elif isinstance(child, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
             normal(child.weight, 1.0, 0.2)
             normal(child.bias, 0.0, 0.1)
         elif isinstance(child, (torch.nn.Linear, torch.nn.Conv2d)):
             gain = BRANCH_GAIN if name.endswith(BRANCH_ENDS) else 1.0
+            # proj_out keeps what proj_in made small; the other branches start behind a norm.
+            gain *= stream if name.endswith((*BRANCH_ENDS, "conv_in", "proj_in")) and not name.endswith(".proj_out") else 1.0
             normal(child.weight, 0.0, gain / child.weight[0].numel() ** 0.5)
             if child.bias is not None:
-                normal(child.bias, 0.0, 0.1)
+                normal(child.bias, 0.0, 0.1 * stream)
 
 
 def round_to_half(module: torch.nn.Module) -> None:
@@ -55,7 +61,8 @@ def write_json(path: Path, value) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def write_text_encoder(folder: Path, tokenizer: Path, overrides: dict, prefix: bool, generator: torch.Generator) -> None:
+def write_text_encoder(folder: Path, tokenizer: Path, overrides: dict, prefix: bool, stream: float,
+                       generator: torch.Generator) -> None:
     overrides = dict(overrides)
     with_projection = overrides.pop("with_projection")
     vocab = write_tokenizer(tokenizer, overrides.pop("pad_token"))
@@ -65,7 +72,7 @@ def write_text_encoder(folder: Path, tokenizer: Path, overrides: dict, prefix: b
               "eos_token_id": eos, "pad_token_id": 1, "layer_norm_eps": 1e-5, **overrides}
     kind = CLIPTextModelWithProjection if with_projection else CLIPTextModel
     model = kind(CLIPTextConfig(**config)).eval()
-    randomise(model, generator)
+    randomise(model, generator, stream)
     round_to_half(model)
     write_json(folder / "config.json", {"architectures": [kind.__name__], "model_type": "clip_text_model", **config})
     bare = lambda key: key.removeprefix("text_model.")
@@ -73,9 +80,10 @@ def write_text_encoder(folder: Path, tokenizer: Path, overrides: dict, prefix: b
     save_weights(model, folder / "model.safetensors", named if prefix else bare)
 
 
-def write_vae(folder: Path, config: dict, old_names: bool, pixels: torch.Tensor, generator: torch.Generator) -> None:
+def write_vae(folder: Path, config: dict, old_names: bool, pixels: torch.Tensor, stream: float,
+              generator: torch.Generator) -> None:
     vae = AutoencoderKL(**config).eval()
-    randomise(vae, generator)
+    randomise(vae, generator, stream)
     size = config["latent_channels"]
     moments = vae._encode(pixels)
     # Means near unit variance once scaled; a posterior narrow enough to keep the source, wide enough to be seen.
@@ -98,9 +106,9 @@ def old_attention_name(key: str) -> str:
     return key
 
 
-def write_unet(folder: Path, config: dict, generator: torch.Generator) -> None:
+def write_unet(folder: Path, config: dict, stream: float, generator: torch.Generator) -> None:
     unet = UNet2DConditionModel(**config).eval()
-    randomise(unet, generator)
+    randomise(unet, generator, stream)
     added = None
     if "addition_embed_type" in config:
         pooled_size = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
@@ -129,12 +137,12 @@ def write_model(folder: Path, family: str, pixels: torch.Tensor) -> None:
     for number, encoder in enumerate(parts["text_encoders"]):
         suffix = "_2" if number else ""
         write_text_encoder(folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}", encoder,
-                           parts["text_model_prefix"], generator)
+                           parts["text_model_prefix"], parts["stream"], generator)
         kind = "CLIPTextModelWithProjection" if encoder["with_projection"] else "CLIPTextModel"
         index[f"text_encoder{suffix}"] = ["transformers", kind]
         index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
-    write_vae(folder / "vae", parts["vae"], parts["old_vae_names"], pixels, generator)
-    write_unet(folder / "unet", parts["unet"], generator)
+    write_vae(folder / "vae", parts["vae"], parts["old_vae_names"], pixels, parts["stream"], generator)
+    write_unet(folder / "unet", parts["unet"], parts["stream"], generator)
     write_json(folder / "scheduler" / "scheduler_config.json", parts["scheduler"])
     index |= {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"],
               "scheduler": ["diffusers", parts["scheduler"]["_class_name"]]}
