@@ -1,8 +1,11 @@
 // decode_image: from the bytes of a file to RGB8, by OpenCV's readers behind the checks of image_header.h.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <new>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
@@ -101,6 +104,33 @@ Image upright(Image stored, int orientation) {
   return image;
 }
 
+/// Sends what is written to stderr nowhere while it lives. OpenCV's readers, libjpeg, libpng and libtiff complain there
+/// about damaged files past every switch; the caller gets an Error instead. Not used under the sanitizers, whose
+/// reports go there too.
+class QuietStderr {
+ public:
+  QuietStderr() {
+#ifndef __SANITIZE_ADDRESS__
+    const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    kept_ = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (nowhere >= 0 && kept_ >= 0) ::dup2(nowhere, STDERR_FILENO);
+    if (nowhere >= 0) ::close(nowhere);
+#endif
+  }
+  ~QuietStderr() {
+    if (kept_ < 0) return;
+    ::dup2(kept_, STDERR_FILENO);
+    ::close(kept_);
+  }
+  QuietStderr(const QuietStderr&) = delete;
+  QuietStderr& operator=(const QuietStderr&) = delete;
+
+ private:
+  static inline std::mutex one_at_a_time_;
+  const std::lock_guard<std::mutex> lock_{one_at_a_time_};
+  int kept_ = -1;
+};
+
 /// The decoder's own picture: grey, BGR or BGRA.
 cv::Mat decode_pixels(std::span<const std::uint8_t> encoded) {
   static const auto silent = cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
@@ -108,6 +138,7 @@ cv::Mat decode_pixels(std::span<const std::uint8_t> encoded) {
   if (encoded.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) fail("larger than the decoder reads");
   // OpenCV takes its input as a Mat and does not write to it.
   const cv::Mat file(1, static_cast<int>(encoded.size()), CV_8UC1, const_cast<std::uint8_t*>(encoded.data()));
+  const QuietStderr quiet;
   try {
     return cv::imdecode(file, cv::IMREAD_UNCHANGED);
   } catch (const cv::Exception&) {  // its words name OpenCV's own source lines

@@ -201,7 +201,8 @@ std::vector<std::uint8_t> fetch(const std::string& address, const SourceLimits& 
 }
 
 std::string display_name(const std::string& address) {
-  return starts_with(address, "data:") ? shortened(address) : address;
+  const bool printable = address.find('\0') == std::string::npos;
+  return starts_with(address, "data:") || !printable ? shortened(address) : address;
 }
 
 std::vector<std::uint8_t> decode_base64(std::string_view text) {

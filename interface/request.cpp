@@ -42,6 +42,8 @@ json parse_bounded(std::string_view text) {
   if (text.size() > kMaxTextBytes) {
     refuse(fmt::format("the request is {} bytes long, more than the {} allowed", text.size(), kMaxTextBytes));
   }
+  // nlohmann's reader takes a zero byte for the end of its input.
+  if (text.find('\0') != std::string_view::npos) refuse("the request is not JSON: it holds a zero byte");
   std::vector<std::set<std::string>> fields_of_open_objects;
   std::size_t values = 0;
   const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {

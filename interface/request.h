@@ -30,6 +30,9 @@ struct Request {
 /// Parses and validates a request, defaults filled in from the schema.
 /// @throws Error with every violation at once; its code is the first violation's.
 Request parse_request(std::string_view json_text);
+/// Strings are text, although nlohmann::json would take them for a document that is one string.
+inline Request parse_request(const std::string& json_text) { return parse_request(std::string_view(json_text)); }
+inline Request parse_request(const char* json_text) { return parse_request(std::string_view(json_text)); }
 
 /// The same for a document that is parsed already (sweeps change single fields of one).
 Request parse_request(const nlohmann::json& document);

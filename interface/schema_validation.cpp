@@ -224,8 +224,11 @@ bool is_blank(std::string_view text) {
 }
 
 std::string shortened(std::string_view text) {
-  if (text.size() <= kLongestQuote) return std::string(text);
-  return fmt::format("{}... ({} bytes)", text.substr(0, kLongestQuote), text.size());
+  std::string result(text.substr(0, kLongestQuote));
+  // An exception's message ends at its first zero byte.
+  for (std::size_t at; (at = result.find('\0')) != std::string::npos;) result.replace(at, 1, "\\u0000");
+  if (text.size() > kLongestQuote) result += fmt::format("... ({} bytes)", text.size());
+  return result;
 }
 
 }  // namespace i2i

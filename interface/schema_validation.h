@@ -21,7 +21,7 @@ void throw_violations(std::vector<Violation> violations);
 /// True where `text` holds nothing but Unicode white space (and U+FEFF, which ECMAScript's \s counts too).
 bool is_blank(std::string_view text);
 
-/// `text` cut to what a message can carry, with its length said where something was left out.
+/// `text` cut to what a message can carry, with its length said where something was left out; zero bytes are escaped.
 std::string shortened(std::string_view text);
 
 }  // namespace i2i
