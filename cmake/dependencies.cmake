@@ -22,6 +22,7 @@ target_include_directories(opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
 target_link_libraries(opencv INTERFACE opencv_core opencv_imgproc opencv_imgcodecs)
 
 find_package(CURL REQUIRED)
+find_package(ICU REQUIRED COMPONENTS uc data)
 find_package(SQLite3 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
