@@ -124,8 +124,8 @@ std::string summary_text(const Summary& summary) {
   for (const auto& [metric, cell] : summary.worst_metrics) {
     text += fmt::format("{:<8} worst {} in cell {}", metric.name + ":", number_text(metric.value, 7), cell);
     if (metric.bound) {
-      text += fmt::format(", bound {}, {} % of the tolerance used", number_text(*metric.bound, 7),
-                          number_text(100 * metric.budget_used, 2));
+      text += fmt::format(", bound {}, {} of the tolerance used", number_text(*metric.bound, 7),
+                          percent_text(metric.budget_used));
     }
     text += '\n';
   }

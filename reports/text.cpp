@@ -50,6 +50,11 @@ std::string bytes_text(std::int64_t bytes) {
   return value >= 1e6 ? fmt::format("{:.0f} MB", value / 1e6) : fmt::format("{:.0f} kB", value / 1e3);
 }
 
+std::string percent_text(double share) {
+  if (!std::isfinite(share)) return "all";
+  return share < 1 ? number_text(100 * share, 2) + " %" : fmt::format("{:.0f} %", 100 * share);
+}
+
 std::string xml_escape(std::string_view text) {
   std::string escaped;
   while (!text.empty()) {

@@ -22,6 +22,9 @@ std::string interval_text(const Interval& interval);
 /// "1.21 GB": powers of ten, as memory vendors and nvidia-smi's totals do not agree on anything else.
 std::string bytes_text(std::int64_t bytes);
 
+/// "4.2 %", "29000 %"; "all" where the share could not be computed.
+std::string percent_text(double share);
+
 /// Text for XML content and attributes; characters that XML 1.0 forbids, and bytes that are not UTF-8, become U+FFFD.
 std::string xml_escape(std::string_view text);
 

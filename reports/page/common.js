@@ -31,7 +31,7 @@ const byId = id => document.getElementById(id);
 const trim = (value, digits) => Number(value.toPrecision(digits)).toLocaleString('en', {maximumSignificantDigits: digits});
 const superscript = value => String(value).replace(/[-0-9]/g, c => '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'['-0123456789'.indexOf(c)]);
 function small(value) {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? 'not a number' : value > 0 ? '∞' : '−∞';
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? '∞' : '−∞';
   if (value === 0) return '0';
   if (Math.abs(value) >= 1e-3) return trim(value, 3);
   const [mantissa, exponent] = value.toExponential(1).split('e');
@@ -53,7 +53,7 @@ function metricText(name, value) {
   if (name === 'psnr') return Number.isFinite(value) ? `${value.toFixed(1)} dB` : value > 0 ? '∞ dB' : small(value);
   if (name !== 'ssim' || !(value > 0.9)) return small(value);
   if (value >= 1) return '1';
-  return value.toFixed(Math.min(9, Math.max(4, Math.ceil(-Math.log10(1 - value)) + 1)));
+  return String(Number(value.toFixed(Math.min(9, Math.max(4, Math.ceil(-Math.log10(1 - value)) + 1)))));
 }
 const metricOf = (cell, name) => cell.metrics.find(metric => metric.name === name);
 const metricNames = [...new Set(report.cells.flatMap(cell => cell.metrics.map(metric => metric.name)))];

@@ -95,12 +95,12 @@ function stagePlots(cell) {
   const steps = h('div', {class: 'plot', role: 'img', 'aria-label': 'time of each UNet step, both sides'});
   const spread = values => ({type: 'data', symmetric: false, array: values.map(value => value?.high === undefined ? 0 : value.high - value.median), arrayminus: values.map(value => value?.low === undefined ? 0 : value.median - value.low), thickness: 1.3, width: 4});
   const drawBars = () => draw(bars, () => ({
-    data: [...rows].reverse().map(row => {
+    data: rows.map(row => {
       const values = names.map(stage => stageMs(row, stage));
       return {type: 'bar', orientation: 'h', name: row.implementation, y: names, x: values.map(value => value?.median ?? null), error_x: {...spread(values), color: colour('ink')}, marker: {color: colour(row.implementation)},
-        text: values.map(value => !value ? '' : value.low === undefined ? ms(value.median) : `${ms(value.median)} (${range(value, ms)})`), textposition: 'auto', cliponaxis: false, hovertemplate: '%{y}: %{text}<extra>%{fullData.name}</extra>'};
+        text: values.map(value => !value ? '' : value.low === undefined ? ms(value.median) : `${ms(value.median)} (${range(value, ms)})`), textposition: 'outside', cliponaxis: false, hovertemplate: '%{y}: %{text}<extra>%{fullData.name}</extra>'};
     }),
-    layout: {barmode: 'group', bargap: 0.25, height: 80 + 46 * names.length, legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, traceorder: 'reversed'}, xaxis: {title: {text: 'ms'}, rangemode: 'tozero'}, yaxis: {autorange: 'reversed'}, margin: {l: 110, r: 30, t: 8, b: 40}},
+    layout: {barmode: 'group', bargap: 0.25, height: 80 + 46 * names.length, xaxis: {title: {text: 'ms'}, range: [0, 1.4 * Math.max(...rows.flatMap(row => names.map(stage => stageMs(row, stage)?.median ?? 0)))]}, yaxis: {autorange: 'reversed'}, margin: {l: 110, r: 30, t: 8, b: 40}},
   }));
   const drawSteps = () => draw(steps, () => {
     const data = rows.map(row => {
@@ -147,11 +147,8 @@ function openCell(index) {
 }
 
 function forgetPlots(within) {
-  for (const node of plots.keys()) {
-    if (!within.contains(node)) continue;
-    Plotly.purge(node);
-    plots.delete(node);
-  }
+  release(within);
+  for (const node of plots.keys()) if (within.contains(node)) plots.delete(node);
 }
 
 function followAddress() {

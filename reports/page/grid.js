@@ -39,9 +39,9 @@ function renderGrid() {
       select('show', [['all', 'all four'], ...pictureKinds.map(kind => [kind, kind])], state.show, value => { state.show = value; update(); }),
       select('difference × ', [['0', 'auto'], ...[1, 4, 16, 64, 255].map(gain => [String(gain), String(gain)])], String(state.gain), value => { state.gain = Number(value); update(); }));
     const columns = state.columns.values;
-    grid.replaceChildren(h('table', {class: 'grid'},
+    grid.replaceChildren(h('table', {class: 'grid', style: `max-width:${6 + 21 * columns.length}rem`},
       state.columns === none ? '' : h('thead', {}, h('tr', {}, h('td', {}), columns.map(value => h('th', {scope: 'col'}, `${axisLabel(state.columns.name)} ${value}`)))),
-      h('tbody', {}, state.rows.values.map(row => h('tr', {}, h('th', {scope: 'row'}, state.rows === none ? '' : `${axisLabel(state.rows.name)} ${row}`), columns.map(column => h('td', {}, cellButton(at(row, column)))))))));
+      h('tbody', {}, state.rows.values.map(row => h('tr', {}, h('th', {scope: 'row'}, state.rows === none ? '' : [h('small', {}, axisLabel(state.rows.name)), row]), columns.map(column => h('td', {style: `width:${100 / columns.length}%`}, cellButton(at(row, column)))))))));
     legend.textContent = `${state.show === 'all' ? 'Source, reference; optimized, difference. ' : ''}${state.gain ? `Differences are amplified ${state.gain} times.` : 'Each difference is amplified by the power of two written on it.'} Choose a cell for its details.`;
   }
   update();

@@ -10,7 +10,7 @@ function layout(changes) {
   return {
     font: {family: 'system-ui, sans-serif', size: 12, color: colour('ink')}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
     margin: {l: 56, r: 12, t: 8, b: 44}, height: 300, legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, showlegend: true,
-    hoverlabel: {font: {family: 'system-ui, sans-serif'}}, dragmode: matchMedia('(pointer: fine)').matches ? 'zoom' : false,
+    hoverlabel: {font: {family: 'system-ui, sans-serif'}}, modebar: {bgcolor: 'rgba(0,0,0,0)', color: colour('muted'), activecolor: colour('ink')}, dragmode: matchMedia('(pointer: fine)').matches ? 'zoom' : false,
     ...changes, xaxis: {...axis, ...changes.xaxis}, yaxis: {...axis, ...changes.yaxis},
   };
 }
@@ -20,14 +20,15 @@ function draw(node, make) {
   const again = () => {
     const made = make();
     if (typeof made === 'string') {
-      Plotly.purge(node);
+      release(node);
       node.replaceChildren(h('p', {class: 'nothing'}, made));
       return;
     }
-    if (!node.querySelector('.plot-container')) node.replaceChildren();
-    Plotly.react(node, made.data, layout(made.layout), {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d']});
-    node.removeAllListeners?.('plotly_click');
-    node.on('plotly_click', event => {
+    let plot = node.querySelector('.js-plotly-plot');
+    if (!plot) node.replaceChildren(plot = h('div'));
+    plot.drawn = Promise.all([plot.drawn, Plotly.react(plot, made.data, layout(made.layout), {responsive: true, displaylogo: false, displayModeBar: matchMedia('(hover: hover)').matches ? 'hover' : false, modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d']})]);
+    plot.removeAllListeners('plotly_click');
+    plot.on('plotly_click', event => {
       const index = event.points[0]?.customdata;
       if (cellByIndex.has(index)) location.hash = `cell-${index}`;
     });
@@ -35,16 +36,27 @@ function draw(node, make) {
   plots.set(node, again);
   again();
 }
+/// Frees the plots within a node, each after every drawing under way has finished.
+function release(within) {
+  for (const plot of within.querySelectorAll('.js-plotly-plot')) plot.drawn.then(() => Plotly.purge(plot));
+}
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { for (const again of plots.values()) again(); });
 
 const geometricMean = values => Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+// plotly reads a few tags in its texts.
+const plain = text => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+const short = text => plain(text.length > 22 ? `${text.slice(0, 21)}…` : text);
 const numeric = values => values.every(value => value.trim() !== '' && Number.isFinite(Number(value)));
 function axisScale(axis) {
-  const title = {text: axisLabel(axis.name)};
-  if (!numeric(axis.values)) return {at: value => value, layout: {type: 'category', categoryorder: 'array', categoryarray: axis.values, title}};
+  const title = {text: plain(axisLabel(axis.name))};
+  if (!numeric(axis.values)) {
+    return {at: value => value, layout: {type: 'category', categoryorder: 'array', categoryarray: axis.values, tickvals: axis.values, ticktext: axis.values.map(short), title}};
+  }
   const positions = axis.values.map(Number);
-  const margin = (Math.max(...positions) - Math.min(...positions)) * 0.06;
-  return {at: Number, layout: {tickvals: positions, ticktext: axis.values, range: [Math.min(...positions) - margin, Math.max(...positions) + margin], title}};
+  const span = Math.max(...positions) - Math.min(...positions);
+  const margin = span * 0.06;
+  // Dots of the two sides stand a little apart, so that neither hides the other.
+  return {at: (value, shift = 0) => Number(value) + shift * span * 0.01, layout: {tickvals: positions, ticktext: axis.values, range: [Math.min(...positions) - margin, Math.max(...positions) + margin], title}};
 }
 
 /// One quantity over one axis: a dot with its interval for every cell, and a line through the (geometric) means where several share a value.
@@ -60,8 +72,8 @@ function series(cells, axis, name, tint, quantity, options = {}) {
   const mean = options.largest ? values => Math.max(...values) : values => values.every(value => value > 0) ? geometricMean(values) : values.reduce((a, b) => a + b) / values.length;
   const list = groups.flatMap(group => group.points);
   const shared = {name, legendgroup: name, type: 'scatter'};
-  const dots = {...shared, mode: single ? 'lines+markers' : 'markers', x: list.map(({cell}) => scale.at(cell.axes[axis.name])), y: list.map(({value}) => value.median),
-    customdata: list.map(({cell}) => cell.index), text: list.map(({cell, value}) => `${cellName(cell)}<br>${options.text ? options.text(value) : small(value.median)}`.replaceAll('<br>', '\n').replaceAll('<', '&lt;').replaceAll('\n', '<br>')),
+  const dots = {...shared, mode: single ? 'lines+markers' : 'markers', x: list.map(({cell}) => scale.at(cell.axes[axis.name], single ? 0 : {reference: -1, optimized: 1}[name])), y: list.map(({value}) => value.median),
+    customdata: list.map(({cell}) => cell.index), text: list.map(({cell, value}) => `${plain(cellName(cell))}<br>${options.text ? options.text(value) : small(value.median)}`),
     hovertemplate: `%{text}<extra>${name}</extra>`, error_y: bars(list), line: {color: tint, width: 2, dash: options.dash},
     marker: {color: single ? tint : fade(tint, 0.5), size: single ? 8 : 5, symbol: options.symbol ?? 'circle'}, showlegend: single};
   if (single) return [dots];
@@ -70,9 +82,10 @@ function series(cells, axis, name, tint, quantity, options = {}) {
     line: {color: tint, width: 2.5, dash: options.dash}, marker: {color: tint, size: 8, symbol: options.symbol ?? 'circle'}}];
 }
 
-const level = (y, text, tint) => ({
+/// A dashed line with words. On logarithmic axes plotly takes shapes in values and annotations in logarithms.
+const level = (y, text, tint, logarithmic = false) => ({
   shapes: [{type: 'line', xref: 'paper', x0: 0, x1: 1, y0: y, y1: y, line: {color: tint, width: 1.5, dash: 'dash'}}],
-  annotations: [{xref: 'paper', x: 1, xanchor: 'right', y: y, yanchor: 'bottom', text, showarrow: false, font: {size: 11, color: tint}}],
+  annotations: [{xref: 'paper', x: 1, xanchor: 'right', y: logarithmic ? Math.log10(y) : y, yanchor: 'bottom', text, showarrow: false, font: {size: 11, color: tint}}],
 });
 
 // A logarithmic scale has no zero: exact equality is drawn at a floor below everything else, and the axis says so.
@@ -123,7 +136,7 @@ const axisPlots = {
     const made = logSeries(cells, axis, [{name: title.text, tint: colour('optimized'), quantity, options: {largest: true}}]);
     if (!made) return cells.some(quantity) ? `${title.text} is exactly 0 in every cell here.` : 'Not compared.';
     const limit = bound > 0 || name === 'ssim' ? distance(bound) : null;
-    return {data: made.data, layout: {xaxis: axisScale(axis).layout, yaxis: {title, type: 'log', exponentformat: 'power', dtick: 1, ...floorTicks(made)}, showlegend: false, ...(line ?? (limit > 0 ? level(Math.log10(limit), 'bound', colour('failed')) : {}))}};
+    return {data: made.data, layout: {xaxis: axisScale(axis).layout, yaxis: logAxis(title.text, made, limit), showlegend: false, ...(line ?? (limit > 0 ? level(limit, 'bound', colour('failed'), true) : {}))}};
   },
   budget: (cells, axis) => {
     const tints = ['optimized', 'reference', 'passed', 'mistrusted'];
@@ -132,7 +145,7 @@ const axisPlots = {
       quantity: cell => { const row = metricOf(cell, name); return row && row.bound !== null ? {median: row.budget_used * 100} : null; },
       options: {largest: true, symbol: ['circle', 'square', 'diamond', 'cross'][i % 4], dash: ['solid', 'dot', 'dash', 'longdash'][i % 4]}})));
     if (!made) return judged.length ? 'Nothing of any tolerance was used: the pictures are identical.' : 'No metric was judged.';
-    return {data: made.data, layout: {xaxis: axisScale(axis).layout, yaxis: {title: {text: '% of the tolerance'}, type: 'log', ...floorTicks(made)}, ...level(2, 'the bound', colour('failed'))}};
+    return {data: made.data, layout: {xaxis: axisScale(axis).layout, yaxis: logAxis('% of the tolerance', made, 100), ...level(100, 'the bound', colour('failed'), true)}};
   },
   drift: (cells, axis) => {
     const groups = axis.values.map(value => ({value, cells: cells.filter(cell => cell.axes[axis.name] === value && cell.latents_drift.length)})).filter(group => group.cells.length);
@@ -140,12 +153,12 @@ const axisPlots = {
       const steps = Math.max(...group.cells.map(cell => cell.latents_drift.length));
       const y = Array.from({length: steps}, (_, step) => Math.max(...group.cells.map(cell => cell.latents_drift[step] ?? 0)));
       const tint = mix(groups.length === 1 ? 1 : i / (groups.length - 1));
-      return {type: 'scatter', mode: 'lines+markers', name: group.value, x: y.map((_, step) => step + 1), y: y.map(value => value > 0 ? value : null), connectgaps: false,
+      return {type: 'scatter', mode: 'lines+markers', name: short(group.value), x: y.map((_, step) => step + 1), y: y.map(value => value > 0 ? value : null), connectgaps: false,
         line: {color: tint, width: 2}, marker: {color: tint, size: 5, symbol: i}, hovertemplate: 'step %{x}: %{y:.3~g}<extra>%{fullData.name}</extra>'};
     });
     if (!data.length) return 'No drift was recorded.';
     if (data.every(trace => trace.y.every(value => value === null))) return 'The latents are equal after every step.';
-    return {data, layout: {xaxis: {title: {text: 'executed step'}}, yaxis: {type: 'log', exponentformat: 'power', title: {text: 'largest latent difference'}}, legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, title: {text: `${axisLabel(axis.name)} `}}, showlegend: true}};
+    return {data, layout: {xaxis: {title: {text: 'executed step'}}, yaxis: logAxis('largest latent difference', {data}, 0), legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, title: {text: `${plain(axisLabel(axis.name))} `}}, showlegend: true}};
   },
   memory: (cells, axis) => {
     const key = report.cells.some(cell => cell.implementations.some(row => row.peak_device_bytes)) ? 'peak_device_bytes' : 'peak_host_bytes';
@@ -154,7 +167,13 @@ const axisPlots = {
     return data.length ? {data, layout: {xaxis: axisScale(axis).layout, yaxis: {title: {text: key === 'peak_device_bytes' ? 'device MB' : 'host MB'}, rangemode: 'tozero'}}} : 'Not measured.';
   },
 };
-const floorTicks = made => made.floor ? {title: {text: `zero is drawn at ${small(made.floor)}`}} : {};
+/// Whole decades as ticks where there are any, and room for the bound.
+function logAxis(words, made, bound) {
+  const values = made.data.flatMap(trace => trace.y).concat(bound > 0 ? [bound] : []).filter(value => value > 0).map(Math.log10);
+  const [low, high] = [Math.min(...values) - 0.3, Math.max(...values) + 0.3];
+  const decades = Math.floor(high) - Math.ceil(low);
+  return {type: 'log', exponentformat: 'power', range: [low, high], title: {text: made.floor ? `${words} (0 drawn at ${small(made.floor)})` : words}, ...(decades >= 1 ? {dtick: Math.ceil((decades + 1) / 7)} : {})};
+}
 /// Between the two sides' colours, for ordered values.
 function mix(share) {
   const [from, to] = ['reference', 'optimized'].map(name => colour(name).match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16)));
@@ -197,12 +216,12 @@ function stageSection() {
   const mean = (name, stage) => timed.reduce((sum, cell) => sum + (stageMs(side(cell, name), stage)?.median ?? 0), 0) / timed.length;
   const rows = stages.map(stage => ({stage, reference: mean('reference', stage), optimized: mean('optimized', stage)}));
   const plot = h('div', {class: 'plot short', role: 'img', 'aria-label': 'mean time of each stage; the table beside it has the numbers'});
-  const tint = stage => fade(colour(stage === 'unet' ? 'optimized' : 'reference'), [1, 0.45, 0.8, 1, 0.3, 0.65, 0.2][Math.max(0, stageNames.indexOf(stage))]);
+  const tint = stage => ['#8b9199', '#a986d6', '#2f9587', '#6a55b3', '#c99a1e', '#7cc4b6', '#b9bec5'][stageNames.indexOf(stage)] ?? '#777777';
   whenSeen(plot, () => draw(plot, () => ({
     data: rows.map(({stage, reference, optimized}) => ({type: 'bar', orientation: 'h', name: stage, y: ['optimized', 'reference'], x: [optimized, reference], marker: {color: tint(stage), line: {width: 1, color: colour('card')}}, hovertemplate: '%{x:.4~g} ms<extra>%{fullData.name}</extra>'})),
     layout: {barmode: 'stack', height: 170, showlegend: false, margin: {l: 70, r: 12, t: 4, b: 36}, xaxis: {title: {text: 'ms, mean over timed cells'}}, bargap: 0.35},
   })));
-  const swatch = stage => { const node = h('i', {class: 'swatch'}); whenSeen(node, () => { node.style.background = tint(stage); }); return node; };
+  const swatch = stage => h('i', {class: 'swatch', style: `background:${tint(stage)}`});
   return h('section', {class: 'stages'}, h('h2', {}, 'Where the time goes'), plot,
     h('table', {class: 'compact'}, h('thead', {}, h('tr', {}, ['stage', 'reference', 'optimized', 'ratio'].map(text => h('th', {scope: 'col'}, text)))),
       h('tbody', {}, rows.map(({stage, reference, optimized}) => h('tr', {}, h('th', {scope: 'row'}, swatch(stage), stage), h('td', {}, ms(reference)), h('td', {}, ms(optimized)), h('td', {}, optimized > 0 ? ratio(reference / optimized) : '—'))))));
@@ -218,9 +237,9 @@ function renderPromises() {
       const axis = {name: row.parameter, values: row.values};
       whenSeen(plot, () => draw(plot, () => {
         const points = row.measured.map((value, i) => ({index: -1 - i, axes: {[axis.name]: row.values[i]}, value}));
-        const data = series(points, axis, row.quantity, colour(row.holds ? 'optimized' : 'failed'), point => point.value, {});
-        for (const trace of data) trace.text = points.map(point => `${point.axes[axis.name]}: ${small(point.value.median)} (${range(point.value, small)})`);
-        return data.length ? {data, layout: {height: 210, xaxis: axisScale(axis).layout, yaxis: {title: {text: row.quantity, font: {size: 11}}}, showlegend: false}} : 'Not measured.';
+        const data = series(points, axis, short(row.quantity), colour(row.holds ? 'optimized' : 'failed'), point => point.value, {});
+        for (const trace of data) trace.text = points.map(point => `${plain(point.axes[axis.name])}: ${small(point.value.median)} (${range(point.value, small)})`);
+        return data.length ? {data, layout: {height: 210, xaxis: axisScale(axis).layout, yaxis: {title: {text: short(row.quantity), font: {size: 11}}}, showlegend: false}} : 'Not measured.';
       }));
       return h('article', {class: row.holds ? 'panel' : 'panel broken'}, h('h3', {}, row.promise),
         h('p', {}, h('span', {class: `badge ${row.holds ? 'passed' : 'failed'}`}, row.holds ? '✓ holds' : '✕ does not hold'), h('span', {class: 'muted'}, ` expected: ${row.expectation}`)), plot);

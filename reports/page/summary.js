@@ -90,11 +90,14 @@ function verdictCard() {
 /// The cell that spent most of its tolerance, or the loudest one with pictures.
 function hero() {
   const withPictures = report.cells.filter(cell => cell.pictures.optimized !== null);
-  const cell = withPictures.sort((a, b) => budgetOf(b) - budgetOf(a) || loudness(a.verdict) - loudness(b.verdict))[0];
+  const byBudget = withPictures.sort((a, b) => budgetOf(b) - budgetOf(a) || loudness(a.verdict) - loudness(b.verdict));
+  const cell = byBudget[0];
   if (!cell) return null;
   return h('section', {class: 'hero'}, h('h2', {}, 'The cell that differs most'),
     h('div', {class: 'tiles'}, pictureKinds.map(kind => tile(cell, kind))),
-    h('p', {}, badge(cell.verdict), ' ', cellLink(cell.index, cellName(cell)), ...cell.metrics.slice(0, 2).map(metric => ` · ${metricLabel(metric.name)} ${metricText(metric.name, metric.value)}`)));
+    h('p', {}, badge(cell.verdict), ' ', cellLink(cell.index, cellName(cell)), ...cell.metrics.slice(0, 2).map(metric => ` · ${metricLabel(metric.name)} ${metricText(metric.name, metric.value)}`)),
+    byBudget.length < 3 ? null : h('table', {class: 'compact'}, h('thead', {}, h('tr', {}, ['and then', ...metricNames.slice(0, 2).map(metricLabel), 'tolerance used'].map(text => h('th', {scope: 'col'}, text)))),
+      h('tbody', {}, byBudget.slice(1, 6).map(next => h('tr', {}, h('th', {scope: 'row'}, cellLink(next.index, cellName(next))), metricNames.slice(0, 2).map(name => h('td', {}, metricOf(next, name) ? metricText(name, metricOf(next, name).value) : '—')), h('td', {}, budgetOf(next) < 0 ? '—' : percent(budgetOf(next))))))));
 }
 
 function renderFigures() {
