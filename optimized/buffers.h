@@ -1,0 +1,38 @@
+// Memory for activations: tensors that are handed out again once nobody else holds them. After the first step of the
+// first request nothing is allocated in the loop. Not for threads: one pipeline, one pool.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace i2i {
+
+class Buffers {
+ public:
+  explicit Buffers(bool reuse) : reuse_(reuse) {}
+
+  /// [N,C,H,W] float32 in channels-last memory, or NCHW; contents undefined.
+  at::Tensor image(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, bool channels_last = true);
+
+  /// [N,T,C] float32, contents undefined.
+  at::Tensor tokens(std::int64_t n, std::int64_t t, std::int64_t c);
+
+  /// Like `shape_of` (an image in channels-last memory or tokens) with `channels` channels.
+  at::Tensor like(const at::Tensor& shape_of, std::int64_t channels);
+
+  /// Lets go of everything: called where the size of the pictures changes.
+  void clear() { free_.clear(); }
+
+ private:
+  using Key = std::array<std::int64_t, 5>;
+  at::Tensor take(const Key& key);
+
+  bool reuse_;
+  std::map<Key, std::vector<at::Tensor>> free_;
+};
+
+}  // namespace i2i

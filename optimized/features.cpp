@@ -1,0 +1,36 @@
+#include "optimized/features.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "interface/error.h"
+
+namespace i2i {
+
+const std::vector<FeatureDescription>& known_features() {
+  static const std::vector<FeatureDescription> kKnown = {
+#define I2I_FEATURE(name, sentence) {#name, sentence, &Features::name},
+#include "optimized/features.inc"
+#undef I2I_FEATURE
+  };
+  return kKnown;
+}
+
+Features make_features(const std::map<std::string, bool>& switches) {
+  Features features;
+  for (const auto& [name, on] : switches) {
+    const auto& known = known_features();
+    const auto found =
+        std::find_if(known.begin(), known.end(), [&](const auto& feature) { return feature.name == name; });
+    if (found == known.end()) {
+      std::string names;
+      for (const auto& feature : known) names += (names.empty() ? "" : ", ") + feature.name;
+      throw Error(ErrorCode::kUsage, fmt::format("unknown feature \"{}\"; known: {}", name, names));
+    }
+    features.*found->on = on;
+  }
+  return features;
+}
+
+}  // namespace i2i

@@ -1,0 +1,259 @@
+#include "optimized/layers.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "interface/error.h"
+
+namespace i2i {
+namespace {
+
+/// What the fused operators read: channels-last images, contiguous tokens.
+at::Tensor for_operator(const at::Tensor& x) {
+  return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
+}
+
+ops::OptionalTensor for_operator(const ops::OptionalTensor& x) {
+  if (!x.has_value()) return std::nullopt;
+  return for_operator(*x);
+}
+
+ops::OptionalTensor optional(const at::Tensor& tensor) {
+  if (!tensor.defined()) return std::nullopt;
+  return tensor;
+}
+
+at::Tensor plain_activation(const at::Tensor& x, ops::Activation activation) {
+  switch (activation) {
+    case ops::kNone:
+      return x;
+    case ops::kSilu:
+      return at::silu(x);
+    case ops::kQuickGelu:
+      return x * at::sigmoid(x * 1.702);
+    case ops::kGelu:
+      return at::gelu(x);
+    case ops::kGeglu: {
+      const auto parts = x.chunk(2, -1);
+      return parts[0] * at::gelu(parts[1]);
+    }
+  }
+  return x;
+}
+
+/// [N,C,H,W] -> [N,HW,C]; tokens stay as they are.
+at::Tensor as_tokens(const at::Tensor& x) { return x.dim() == 4 ? x.permute({0, 2, 3, 1}).flatten(1, 2) : x; }
+
+at::Tensor as_form_of(const at::Tensor& tokens, const at::Tensor& form) {
+  if (form.dim() != 4) return tokens;
+  return tokens.unflatten(1, {form.size(2), form.size(3)}).permute({0, 3, 1, 2});
+}
+
+/// [N,T,C] -> [N,heads,T,C/heads]
+at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) { return x.unflatten(-1, {heads, -1}).transpose(1, 2); }
+
+at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t heads,
+                           bool causal) {
+  const at::Tensor query = split_heads(q, heads);
+  at::Tensor scores =
+      at::matmul(query, split_heads(k, heads).transpose(-1, -2)) / std::sqrt(static_cast<double>(query.size(-1)));
+  if (causal) {
+    const auto future = at::ones({scores.size(-2), scores.size(-1)}, at::kBool).triu(1);
+    scores = scores.masked_fill(future, -INFINITY);
+  }
+  return at::matmul(scores.softmax(-1), split_heads(v, heads)).transpose(1, 2).flatten(2);
+}
+
+}  // namespace
+
+at::Tensor settled(const Runtime& runtime, const at::Tensor& x) {
+  if (x.dim() != 4 || runtime.features.channels_last) return for_operator(x);
+  return x.contiguous();
+}
+
+at::Tensor WeightReader::get(const std::string& name) const {
+  const auto found = weights_->find(prefix_ + name);
+  if (found == weights_->end())
+    throw Error(ErrorCode::kGenerationFailed, fmt::format("no weight named {}{}", prefix_, name));
+  return found->second.to(at::kFloat).contiguous();
+}
+
+Linear::Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation)
+    : Linear(runtime, reader.get("weight").flatten(1), reader.has("bias") ? reader.get("bias") : at::Tensor(),
+             activation) {}
+
+Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias, ops::Activation activation)
+    : out_(activation == ops::kGeglu ? weight.size(0) / 2 : weight.size(0)),
+      activation_(activation),
+      weight_(weight),
+      bias_(bias) {
+  if (runtime.dtype != at::kFloat) {
+    half_weight_ = weight.to(runtime.dtype);
+  } else if (runtime.features.packed_weights) {
+    packed_geglu_ = activation == ops::kGeglu && runtime.features.fused_geglu;
+    packed_ = ops::pack_weight(weight, packed_geglu_);
+  }
+}
+
+at::Tensor Linear::operator()(Runtime& runtime, const at::Tensor& x, const ops::OptionalTensor& residual) const {
+  if (packed_.defined()) {
+    const bool geglu_after = activation_ == ops::kGeglu && !packed_geglu_;
+    const at::Tensor input = for_operator(x);
+    at::Tensor out = runtime.buffers.like(input, geglu_after ? 2 * out_ : out_);
+    ops::linear(input, packed_, optional(bias_), geglu_after ? std::nullopt : for_operator(residual),
+                geglu_after ? ops::kNone : activation_, out);
+    if (!geglu_after) return settled(runtime, out);
+    out = as_form_of(plain_activation(as_tokens(out), ops::kGeglu), x);
+    return settled(runtime, residual.has_value() ? out + *residual : out);
+  }
+  at::Tensor out = as_tokens(x);
+  if (half_weight_.defined()) {
+    out = at::linear(out.to(half_weight_.scalar_type()), half_weight_).to(at::kFloat);
+    if (bias_.defined()) out = out + bias_;
+  } else {
+    out = at::linear(out, weight_, optional(bias_));
+  }
+  out = as_form_of(plain_activation(out, activation_), x);
+  return settled(runtime, residual.has_value() ? out + *residual : out);
+}
+
+Conv2d::Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t stride, std::int64_t pad_before,
+               std::int64_t pad_after)
+    : stride_(stride),
+      pad_before_(pad_before),
+      pad_after_(pad_after),
+      weight_(reader.get("weight")),
+      bias_(reader.get("bias")) {
+  kernel_ = weight_.size(2);
+  if (kernel_ == 1) pad_before_ = pad_after_ = 0;
+  if (runtime.dtype != at::kFloat) {
+    half_weight_ = weight_.to(runtime.dtype).contiguous(at::MemoryFormat::ChannelsLast);
+  } else if (runtime.features.packed_weights) {
+    packed_ = ops::pack_weight(weight_);
+  }
+}
+
+bool Conv2d::winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const {
+  if (!runtime.features.winograd || kernel_ != 3 || stride_ != 1 || pad_before_ != 1) return false;
+  const std::int64_t in = weight_.size(1), out = weight_.size(0);
+  if (in % 16 != 0 || out % 16 != 0) return false;
+  // Weights are four times as large: each must serve enough tiles, and few channels do not pay for the transforms.
+  const std::int64_t tiles = images * ((height + 3) / 4) * ((width + 3) / 4);
+  const bool fits = height % 4 == 0 && width % 4 == 0;
+  return fits && tiles >= 64 && std::min(in, out) >= 64;
+}
+
+at::Tensor Conv2d::run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const {
+  const std::int64_t in_height = upsample ? use.out_height : x.size(2), in_width = upsample ? use.out_width : x.size(3);
+  const std::int64_t pad = pad_before_ + pad_after_;
+  const std::int64_t height = (in_height + pad - kernel_) / stride_ + 1,
+                     width = (in_width + pad - kernel_) / stride_ + 1;
+  if (packed_.defined()) {
+    const at::Tensor input = for_operator(x);
+    at::Tensor out = runtime.buffers.image(x.size(0), weight_.size(0), height, width);
+    const at::Tensor& bias = use.bias_rows.defined() ? use.bias_rows : bias_;
+    if (!upsample && winograd_pays(runtime, x.size(0), height, width)) {
+      if (!winograd_.defined()) winograd_ = ops::pack_winograd(weight_);
+      ops::conv2d_winograd(input, winograd_, bias, for_operator(use.residual), out);
+    } else {
+      ops::conv2d(input, packed_, bias, for_operator(use.residual), kernel_, stride_, pad_before_, upsample, out);
+    }
+    return settled(runtime, out);
+  }
+  at::Tensor input = x;
+  if (pad_before_ != pad_after_) input = at::constant_pad_nd(input, {pad_before_, pad_after_, pad_before_, pad_after_});
+  const std::int64_t both = pad_before_ == pad_after_ ? pad_before_ : 0;
+  at::Tensor out;
+  if (half_weight_.defined()) {
+    out = at::conv2d(input.to(half_weight_.scalar_type()), half_weight_, {}, stride_, both).to(at::kFloat) +
+          bias_.view({-1, 1, 1});
+  } else {
+    out = at::conv2d(input, weight_, bias_, stride_, both);
+  }
+  if (use.bias_rows.defined()) {
+    const at::Tensor extra = (use.bias_rows - bias_).repeat_interleave(out.size(0) / use.bias_rows.size(0), 0);
+    out = out + extra.unsqueeze(-1).unsqueeze(-1);
+  }
+  if (use.residual.has_value()) out = out + *use.residual;
+  return settled(runtime, out);
+}
+
+at::Tensor Conv2d::operator()(Runtime& runtime, const at::Tensor& x, const ConvUse& use) const {
+  return run(runtime, x, use, false);
+}
+
+at::Tensor Conv2d::upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t out_height,
+                             std::int64_t out_width) const {
+  ConvUse use;
+  use.out_height = out_height;
+  use.out_width = out_width;
+  if (runtime.features.folded_upsampling && packed_.defined()) return run(runtime, x, use, true);
+  return run(runtime, at::upsample_nearest2d(x, {out_height, out_width}), {}, false);
+}
+
+GroupNorm::GroupNorm(const WeightReader& reader, std::int64_t groups, double eps, bool silu)
+    : weight_(reader.get("weight")), bias_(reader.get("bias")), groups_(groups), eps_(eps), silu_(silu) {}
+
+at::Tensor GroupNorm::operator()(Runtime& runtime, const at::Tensor& x) const {
+  if (runtime.features.fused_group_norm) {
+    const at::Tensor input = for_operator(x);
+    at::Tensor out = runtime.buffers.like(input, input.size(1));
+    ops::group_norm_silu(input, weight_, bias_, groups_, eps_, silu_, out);
+    return settled(runtime, out);
+  }
+  const at::Tensor out = at::group_norm(x, groups_, weight_, bias_, eps_);
+  return settled(runtime, silu_ ? at::silu(out) : out);
+}
+
+LayerNorm::LayerNorm(const WeightReader& reader, double eps)
+    : weight_(reader.get("weight")), bias_(reader.get("bias")), eps_(eps) {}
+
+at::Tensor LayerNorm::operator()(Runtime& runtime, const at::Tensor& x) const {
+  const std::int64_t width = weight_.size(0);
+  if (runtime.features.fused_layer_norm) {
+    const at::Tensor input = for_operator(x);
+    at::Tensor out = runtime.buffers.like(input, width);
+    ops::layer_norm(input, weight_, bias_, eps_, out);
+    return settled(runtime, out);
+  }
+  return settled(runtime, as_form_of(at::layer_norm(as_tokens(x), {width}, weight_, bias_, eps_), x));
+}
+
+at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal) {
+  if (runtime.features.fused_attention) {
+    const at::Tensor input = for_operator(qkv);
+    at::Tensor out = runtime.buffers.like(input, input.size(input.dim() == 4 ? 1 : 2) / 3);
+    ops::self_attention(input, heads, causal, out);
+    return settled(runtime, out);
+  }
+  const auto parts = as_tokens(qkv).chunk(3, -1);
+  return settled(runtime, as_form_of(plain_attention(parts[0], parts[1], parts[2], heads, causal), qkv));
+}
+
+KeyValue make_key_value(const Runtime& runtime, const at::Tensor& key_value, std::int64_t heads) {
+  if (!runtime.features.fused_attention) return {key_value, key_value.size(1)};
+  return {ops::pack_key_value(key_value, heads), key_value.size(1)};
+}
+
+at::Tensor cross_attention(Runtime& runtime, const at::Tensor& query, const KeyValue& key_value, std::int64_t heads) {
+  if (runtime.features.fused_attention) {
+    const at::Tensor input = for_operator(query);
+    at::Tensor out = runtime.buffers.like(input, input.size(input.dim() == 4 ? 1 : 2));
+    ops::cross_attention(input, key_value.tensor, key_value.keys, heads, out);
+    return settled(runtime, out);
+  }
+  const at::Tensor tokens = as_tokens(query);
+  const auto parts = key_value.tensor.repeat_interleave(tokens.size(0) / key_value.tensor.size(0), 0).chunk(2, -1);
+  return settled(runtime, as_form_of(plain_attention(tokens, parts[0], parts[1], heads, false), query));
+}
+
+at::Tensor concat_channels(Runtime& runtime, const at::Tensor& a, const at::Tensor& b) {
+  if (!runtime.features.channels_last) return at::cat({a, b}, 1);
+  at::Tensor out = runtime.buffers.image(a.size(0), a.size(1) + b.size(1), a.size(2), a.size(3));
+  ops::concat_channels(a, b, out);
+  return out;
+}
+
+}  // namespace i2i

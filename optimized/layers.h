@@ -1,0 +1,137 @@
+// The layers that text encoder, UNet and VAE are written from. Each holds checkpoint weights and their packed form, and
+// runs either its fused operator (ops.h) or, with the feature off, the plain ATen formula that the operator must equal.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "interface/model_files.h"
+#include "optimized/buffers.h"
+#include "optimized/features.h"
+#include "optimized/ops.h"
+
+namespace i2i {
+
+/// What all layers of one pipeline share.
+struct Runtime {
+  Features features;
+  Buffers buffers;
+  at::ScalarType dtype = at::kFloat;  ///< of the products in UNet and VAE; everything between them is float32
+
+  Runtime(const Features& chosen, at::ScalarType product_dtype)
+      : features(chosen), buffers(chosen.reused_buffers), dtype(product_dtype) {}
+};
+
+/// A checkpoint under a prefix. `get("conv.weight")` is float32 whatever the file holds.
+class WeightReader {
+ public:
+  explicit WeightReader(const Weights& weights, std::string prefix = "")
+      : weights_(&weights), prefix_(std::move(prefix)) {}
+
+  WeightReader operator/(const std::string& name) const { return WeightReader(*weights_, prefix_ + name + "."); }
+  bool has(const std::string& name) const { return weights_->count(prefix_ + name) > 0; }
+  at::Tensor get(const std::string& name) const;
+
+ private:
+  const Weights* weights_;
+  std::string prefix_;
+};
+
+class Linear {
+ public:
+  Linear() = default;
+  Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation = ops::kNone);
+  /// Several linear layers of the same input as one: their rows, one below the other.
+  Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias,
+         ops::Activation activation = ops::kNone);
+
+  /// act(x weight^T + bias) + residual. x: [N,C,H,W] or [N,T,C]; the result has the same form.
+  at::Tensor operator()(Runtime& runtime, const at::Tensor& x,
+                        const ops::OptionalTensor& residual = std::nullopt) const;
+
+  bool defined() const { return out_ > 0; }
+  std::int64_t out_features() const { return out_; }
+
+ private:
+  std::int64_t out_ = 0;  ///< after GEGLU
+  ops::Activation activation_ = ops::kNone;
+  bool packed_geglu_ = false;
+  at::Tensor weight_, bias_, packed_, half_weight_;
+};
+
+/// How a convolution is used at one place.
+struct ConvUse {
+  ops::OptionalTensor residual;
+  at::Tensor bias_rows;                        ///< [S,O] instead of the layer's bias: bias and time embedding together
+  std::int64_t out_height = 0, out_width = 0;  ///< where upsampling targets a size
+};
+
+class Conv2d {
+ public:
+  Conv2d() = default;
+  /// @param pad_before  zeros above and left  @param pad_after  below and right
+  Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t stride = 1, std::int64_t pad_before = 1,
+         std::int64_t pad_after = 1);
+
+  at::Tensor operator()(Runtime& runtime, const at::Tensor& x, const ConvUse& use = {}) const;
+
+  /// Nearest-neighbour enlargement to out_height x out_width, then this convolution.
+  at::Tensor upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t out_height, std::int64_t out_width) const;
+
+  bool defined() const { return weight_.defined(); }
+  const at::Tensor& bias() const { return bias_; }
+
+ private:
+  at::Tensor run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const;
+  bool winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const;
+
+  std::int64_t kernel_ = 0, stride_ = 1, pad_before_ = 1, pad_after_ = 1;
+  at::Tensor weight_, bias_, packed_, half_weight_;
+  mutable at::Tensor winograd_;  ///< made at the first use that pays
+};
+
+class GroupNorm {
+ public:
+  GroupNorm() = default;
+  GroupNorm(const WeightReader& reader, std::int64_t groups, double eps, bool silu);
+  at::Tensor operator()(Runtime& runtime, const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  std::int64_t groups_ = 1;
+  double eps_ = 0;
+  bool silu_ = false;
+};
+
+class LayerNorm {
+ public:
+  LayerNorm() = default;
+  LayerNorm(const WeightReader& reader, double eps);
+  at::Tensor operator()(Runtime& runtime, const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+  double eps_ = 0;
+};
+
+/// qkv as one product [N,T,3C] -> attention [N,T,C]; also on images, whose pixels are the tokens.
+at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal);
+
+/// Keys and values of S conditions, in the form that cross_attention reads.
+struct KeyValue {
+  at::Tensor tensor;  ///< packed, or [S,T,2C] with fused_attention off
+  std::int64_t keys = 0;
+};
+KeyValue make_key_value(const Runtime& runtime, const at::Tensor& key_value, std::int64_t heads);
+at::Tensor cross_attention(Runtime& runtime, const at::Tensor& query, const KeyValue& key_value, std::int64_t heads);
+
+/// [a, b] along the channels.
+at::Tensor concat_channels(Runtime& runtime, const at::Tensor& a, const at::Tensor& b);
+
+/// In the memory format that operators pass on to each other: channels-last, or NCHW with that feature off.
+at::Tensor settled(const Runtime& runtime, const at::Tensor& x);
+
+}  // namespace i2i

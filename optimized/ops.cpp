@@ -1,0 +1,132 @@
+#include "optimized/ops.h"
+
+#include <torch/library.h>
+
+#include "optimized/ops/cpu/register.h"
+
+namespace i2i::ops {
+namespace {
+
+TORCH_LIBRARY(i2i, library) {
+#define I2I_OP(name, schema) library.def(#name schema);
+#include "optimized/ops.inc"
+#undef I2I_OP
+}
+
+/// The operator's handle, looked up once. Its signature is checked against the schema here.
+template <typename Signature>
+c10::TypedOperatorHandle<Signature> handle(const char* name) {
+  cpu::keep_registered();
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+}  // namespace
+
+at::Tensor pack_weight(const at::Tensor& weight, bool geglu) {
+  static const auto op = handle<at::Tensor(const at::Tensor&, bool)>("i2i::pack_weight");
+  return op.call(weight, geglu);
+}
+
+void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, Activation activation, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     std::int64_t, const at::Tensor&)>("i2i::linear");
+  op.call(input, weight, bias, residual, activation, out);
+}
+
+void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+            bool upsample, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     std::int64_t, std::int64_t, std::int64_t, bool, const at::Tensor&)>("i2i::conv2d");
+  op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
+}
+
+at::Tensor pack_winograd(const at::Tensor& weight) {
+  static const auto op = handle<at::Tensor(const at::Tensor&)>("i2i::pack_winograd");
+  return op.call(weight);
+}
+
+void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                     const OptionalTensor& residual, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     const at::Tensor&)>("i2i::conv2d_winograd");
+  op.call(input, weight, bias, residual, out);
+}
+
+void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
+                     double eps, bool silu, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, double,
+                                     bool, const at::Tensor&)>("i2i::group_norm_silu");
+  op.call(input, weight, bias, groups, eps, silu, out);
+}
+
+void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                const at::Tensor& out) {
+  static const auto op =
+      handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor&)>(
+          "i2i::layer_norm");
+  op.call(input, weight, bias, eps, out);
+}
+
+void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, std::int64_t, bool, const at::Tensor&)>("i2i::self_attention");
+  op.call(qkv, heads, causal, out);
+}
+
+at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads) {
+  static const auto op = handle<at::Tensor(const at::Tensor&, std::int64_t)>("i2i::pack_key_value");
+  return op.call(key_value, heads);
+}
+
+void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
+                     const at::Tensor& out) {
+  static const auto op =
+      handle<void(const at::Tensor&, const at::Tensor&, std::int64_t, std::int64_t, const at::Tensor&)>(
+          "i2i::cross_attention");
+  op.call(query, key_value, keys, heads, out);
+}
+
+void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("i2i::concat_channels");
+  op.call(a, b, out);
+}
+
+void unet_input(const at::Tensor& latents, const OptionalTensor& condition, double scale, const at::Tensor& out) {
+  static const auto op =
+      handle<void(const at::Tensor&, const OptionalTensor&, double, const at::Tensor&)>("i2i::unet_input");
+  op.call(latents, condition, scale, out);
+}
+
+void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
+                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
+                 const OptionalTensor& guided) {
+  static const auto op =
+      handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const c10::List<OptionalTensor>&,
+                  const at::Tensor&, double, double, const at::Tensor&, const OptionalTensor&, const OptionalTensor&)>(
+          "i2i::guided_step");
+  op.call(noise_pred, sample, noise, history, row, guidance_scale, image_guidance_scale, prev_sample, remembered,
+          guided);
+}
+
+void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&)>("i2i::pixels_to_sample");
+  op.call(rgb, out);
+}
+
+void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&)>("i2i::sample_to_pixels");
+  op.call(sample, out);
+}
+
+const std::vector<std::pair<std::string, std::string>>& all_operators() {
+  static const std::vector<std::pair<std::string, std::string>> kAll = {
+#define I2I_OP(name, schema) {#name, schema},
+#include "optimized/ops.inc"
+#undef I2I_OP
+  };
+  return kAll;
+}
+
+}  // namespace i2i::ops

@@ -1,0 +1,50 @@
+// The optimized implementation's table of contents: one C++ function per fused operator, each a call through the
+// dispatcher to whichever backend the tensors live on. What they compute stands in ops.inc. Called by the layers and
+// the pipeline.
+#pragma once
+
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace i2i::ops {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+/// The activation argument of linear; the numbers are part of the operator's schema.
+enum Activation : std::int64_t { kNone = 0, kSilu = 1, kQuickGelu = 2, kGelu = 3, kGeglu = 4 };
+
+at::Tensor pack_weight(const at::Tensor& weight, bool geglu = false);
+void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, Activation activation, const at::Tensor& out);
+void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+            bool upsample, const at::Tensor& out);
+at::Tensor pack_winograd(const at::Tensor& weight);
+void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                     const OptionalTensor& residual, const at::Tensor& out);
+void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
+                     double eps, bool silu, const at::Tensor& out);
+void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                const at::Tensor& out);
+void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out);
+at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads);
+void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
+                     const at::Tensor& out);
+void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out);
+void unet_input(const at::Tensor& latents, const OptionalTensor& condition, double scale, const at::Tensor& out);
+void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
+                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
+                 const OptionalTensor& guided);
+void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out);
+void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out);
+
+/// {name, schema} of every operator, in ops.inc's order.
+const std::vector<std::pair<std::string, std::string>>& all_operators();
+
+}  // namespace i2i::ops

@@ -1,0 +1,83 @@
+// One matrix product against packed panels, shared out over threads: what linear and conv2d have in common. The caller
+// says where the rows are (`fill`), this says who computes which block.
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "optimized/ops/cpu/kernels.h"
+#include "optimized/ops/cpu/parallel.h"
+#include "optimized/ops/cpu/rows.h"
+
+namespace i2i::cpu {
+
+struct Product {
+  std::int64_t rows = 0;
+  std::int64_t segments = 1;
+  std::int64_t depth = 0;
+  const at::Tensor* packed = nullptr;  ///< [panels, segments * depth, panel_width]
+  std::int64_t columns = 0;            ///< of out
+  FinishBlock finish;                  ///< bias, residual, activation and out at the first row and column
+};
+
+/// @param fill  fill(first_row, count, pointers): writes [segments, count] row pointers
+template <typename Fill>
+void run_product(const Product& product, const Fill& fill) {
+  const Kernels& use = kernels();
+  const std::int64_t panel_width = product.packed->size(2), depth = product.segments * product.depth;
+  const bool geglu = product.finish.activation == Activation::kGeglu;
+  const std::int64_t out_width = geglu ? panel_width / 2 : panel_width;
+  const std::int64_t panels = product.packed->size(0);
+  TORCH_CHECK(product.packed->size(1) == depth && panels == (product.columns + out_width - 1) / out_width,
+              "packed weight ", product.packed->sizes(), " does not fit depth ", depth, " and ", product.columns,
+              " columns");
+
+  // Blocks are as tall as the cache allows, but enough of them for every thread to have some.
+  const std::int64_t threads = thread_count();
+  std::int64_t block_rows = kBlockRows;
+  const auto blocks_of = [&](std::int64_t height) { return (product.rows + height - 1) / height; };
+  while (block_rows > 24 && threads > 1) {
+    const std::int64_t tasks = panels * blocks_of(block_rows);
+    if (tasks >= 4 * threads || tasks % threads == 0) break;
+    block_rows -= 24;
+  }
+  const std::int64_t blocks = blocks_of(block_rows);
+  // Small weights stay in the cache while row pointers are reused over panels; large ones are walked panel by panel.
+  const bool panels_inside = panels * depth * panel_width <= (96 << 10);
+  const std::int64_t panels_per_task = panels_inside && blocks >= threads ? panels : 1;
+  const std::int64_t panel_tasks = panels / panels_per_task;
+
+  const auto* packed = static_cast<const float*>(product.packed->const_data_ptr());
+  const double flops =
+      2.0 * static_cast<double>(product.rows) * static_cast<double>(depth) * static_cast<double>(panels * panel_width);
+  for_each_task(blocks * panel_tasks, flops / 150.0, [&](std::int64_t task) {
+    const std::int64_t block = task % blocks, first_panel = task / blocks * panels_per_task;
+    const std::int64_t first_row = block * block_rows, rows = std::min(block_rows, product.rows - first_row);
+    thread_local std::vector<const float*> pointers;
+    if (pointers.size() < static_cast<std::size_t>(product.segments * rows)) {
+      pointers.resize(static_cast<std::size_t>(product.segments * kBlockRows));
+    }
+    fill(first_row, rows, pointers.data());
+    alignas(64) float c[kBlockRows * kMaxPanelWidth];
+    for (std::int64_t panel = first_panel; panel < first_panel + panels_per_task; ++panel) {
+      use.product({pointers.data(), rows, product.segments, product.depth, packed + panel * depth * panel_width,
+                   panel_width, c, panel_width});
+      const std::int64_t column = panel * out_width, offset = first_row * product.finish.out_stride + column;
+      FinishBlock finish = product.finish;
+      finish.c = c;
+      finish.c_stride = panel_width;
+      finish.rows = rows;
+      finish.columns = std::min(out_width, product.columns - column);
+      finish.gate_offset = out_width;
+      finish.first_row = first_row;
+      if (finish.bias != nullptr) finish.bias += column;
+      if (finish.residual != nullptr) finish.residual += offset;
+      finish.out += offset;
+      use.finish(finish);
+    }
+  });
+}
+
+}  // namespace i2i::cpu

@@ -1,0 +1,262 @@
+// Matrix products and convolutions as one loop: register tiles over row pointers and packed panels, then one finishing
+// pass that adds bias and residual and applies the activation while the tile is still in the first-level cache.
+#include "optimized/ops/cpu/kernels.h"
+#include "optimized/ops/cpu/simd/vector.h"
+
+namespace i2i::cpu::I2I_ISA {
+namespace {
+
+/// One register tile: Height rows by Vectors vectors. Its accumulators fill the register file, so every panel vector
+/// loaded is used Height times and every element of `a` Vectors times.
+template <int Height, int Vectors>
+void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, std::int64_t offset, std::int64_t depth,
+          const float* panel, std::int64_t panel_width, float* c, std::int64_t c_stride, bool accumulate) {
+  Vector sum[Height][Vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < Height; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sum[i][v] = accumulate ? load(c + i * c_stride + v * kWidth) : Vector{};
+  }
+  for (std::int64_t s = 0; s < segments; ++s, a += row_count) {
+    const float* row[Height];
+#pragma GCC unroll 16
+    for (int i = 0; i < Height; ++i) row[i] = a[i] + offset;
+    for (std::int64_t k = 0; k < depth; ++k, panel += panel_width) {
+      Vector b[Vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) b[v] = load(panel + v * kWidth);
+#pragma GCC unroll 16
+      for (int i = 0; i < Height; ++i) {
+        const Vector x = splat(row[i][k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) sum[i][v] += x * b[v];
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Height; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) store(c + i * c_stride + v * kWidth, sum[i][v]);
+  }
+}
+
+using Tile = void (*)(const float* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const float*,
+                      std::int64_t, float*, std::int64_t, bool);
+
+template <int Vectors>
+constexpr Tile kTiles[13] = {nullptr,           tile<1, Vectors>,  tile<2, Vectors>, tile<3, Vectors>, tile<4, Vectors>,
+                             tile<5, Vectors>,  tile<6, Vectors>,  tile<7, Vectors>, tile<8, Vectors>, tile<9, Vectors>,
+                             tile<10, Vectors>, tile<11, Vectors>, tile<12, Vectors>};
+
+/// All rows of a block against `Vectors` vectors of columns, for one slice of the depth.
+template <int Vectors, int Height>
+void tiles_of_slice(const ProductBlock& block, std::int64_t column, const float* const* a, std::int64_t segments,
+                    std::int64_t offset, std::int64_t depth, const float* panel, bool accumulate) {
+  // Rows are shared out evenly (11 as 6 + 5, never 8 + 3): short tiles leave registers idle.
+  const std::int64_t count = (block.rows + Height - 1) / Height;
+  std::int64_t row = 0;
+  for (std::int64_t t = 0; t < count; ++t) {
+    const std::int64_t end = block.rows * (t + 1) / count;
+    kTiles<Vectors>[end - row](a + row, block.rows, segments, offset, depth, panel + column, block.panel_width,
+                               block.c + row * block.c_stride + column, block.c_stride, accumulate);
+    row = end;
+  }
+}
+
+void slice(const ProductBlock& block, const float* const* a, std::int64_t segments, std::int64_t offset,
+           std::int64_t depth, const float* panel, bool accumulate) {
+#if defined(__AVX512F__)
+  switch (block.panel_width / kWidth) {
+    case 1:
+      return tiles_of_slice<1, 12>(block, 0, a, segments, offset, depth, panel, accumulate);
+    case 2:
+      return tiles_of_slice<2, 12>(block, 0, a, segments, offset, depth, panel, accumulate);
+    case 3:
+      return tiles_of_slice<3, 8>(block, 0, a, segments, offset, depth, panel, accumulate);
+    default:
+      return tiles_of_slice<4, 6>(block, 0, a, segments, offset, depth, panel, accumulate);
+  }
+#else
+  // Sixteen registers: 6 x 2 accumulators, two panel vectors, one element.
+  for (std::int64_t column = 0; column < block.panel_width; column += 2 * kWidth) {
+    tiles_of_slice<2, 6>(block, column, a, segments, offset, depth, panel, accumulate);
+  }
+#endif
+}
+
+/// Depth is cut so that a slice of the panel stays in the second-level cache while all rows of the block pass over it.
+constexpr std::int64_t kSliceFloats = 48 << 10;
+
+}  // namespace
+
+void product(const ProductBlock& block) {
+  const std::int64_t slice_depth = kSliceFloats / block.panel_width;
+  if (block.depth > slice_depth) {
+    const std::int64_t cuts = (block.depth + slice_depth - 1) / slice_depth;
+    for (std::int64_t s = 0; s < block.segments; ++s) {
+      for (std::int64_t cut = 0; cut < cuts; ++cut) {
+        const std::int64_t begin = block.depth * cut / cuts, end = block.depth * (cut + 1) / cuts;
+        slice(block, block.a + s * block.rows, 1, begin, end - begin,
+              block.panel + (s * block.depth + begin) * block.panel_width, s > 0 || cut > 0);
+      }
+    }
+    return;
+  }
+  const std::int64_t at_once = slice_depth / block.depth;
+  for (std::int64_t s = 0; s < block.segments; s += at_once) {
+    const std::int64_t count = block.segments - s < at_once ? block.segments - s : at_once;
+    slice(block, block.a + s * block.rows, count, 0, block.depth, block.panel + s * block.depth * block.panel_width,
+          s > 0);
+  }
+}
+
+namespace {
+
+template <Activation activation>
+inline Vector activate(Vector x) {
+  if constexpr (activation == Activation::kSilu) return silu(x);
+  if constexpr (activation == Activation::kQuickGelu) return quick_gelu(x);
+  if constexpr (activation == Activation::kGelu) return gelu(x);
+  return x;
+}
+
+template <Activation activation>
+void finish_rows(const FinishBlock& block) {
+  for (std::int64_t row = 0; row < block.rows; ++row) {
+    const float* c = block.c + row * block.c_stride;
+    const float* bias = block.bias;
+    if (bias != nullptr && block.rows_per_bias > 0) {
+      bias += (block.first_row + row) / block.rows_per_bias * block.bias_stride;
+    }
+    const float* residual = block.residual == nullptr ? nullptr : block.residual + row * block.out_stride;
+    float* out = block.out + row * block.out_stride;
+    for (std::int64_t j = 0; j < block.columns; j += kWidth) {
+      const std::int64_t left = block.columns - j;
+      const bool whole = left >= kWidth;
+      Vector x = load(c + j);  // panels are padded: reading beyond the last column stays inside
+      if (bias != nullptr) x += whole ? load(bias + j) : load_some(bias + j, left);
+      if constexpr (activation == Activation::kGeglu) {
+        Vector gate = load(c + block.gate_offset + j);
+        if (bias != nullptr) {
+          const float* gate_bias = bias + block.gate_bias_offset + j;
+          gate += whole ? load(gate_bias) : load_some(gate_bias, left);
+        }
+        x = x * gelu(gate);
+      } else {
+        x = activate<activation>(x);
+      }
+      if (residual != nullptr) x += whole ? load(residual + j) : load_some(residual + j, left);
+      if (whole) {
+        store(out + j, x);
+      } else {
+        store_some(out + j, x, left);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void finish(const FinishBlock& block) {
+  switch (block.activation) {
+    case Activation::kNone:
+      return finish_rows<Activation::kNone>(block);
+    case Activation::kSilu:
+      return finish_rows<Activation::kSilu>(block);
+    case Activation::kQuickGelu:
+      return finish_rows<Activation::kQuickGelu>(block);
+    case Activation::kGelu:
+      return finish_rows<Activation::kGelu>(block);
+    case Activation::kGeglu:
+      return finish_rows<Activation::kGeglu>(block);
+  }
+}
+
+namespace {
+
+/// Softmax of one row of scores in place, not divided by its sum. @return 1 / sum
+float softmax_row(float* scores, std::int64_t keys, std::int64_t padded, float scale) {
+  Vector best = splat(scores[0]);
+  std::int64_t j = 0;
+  for (; j + kWidth <= keys; j += kWidth) best = maximum(best, load(scores + j));
+  float highest = maximum_lane(best);
+  for (; j < keys; ++j) highest = scores[j] > highest ? scores[j] : highest;
+  // Keys beyond the end weigh nothing: exponential(-inf) would be 1e-38, so they are set to zero afterwards.
+  const Vector scaled_highest = splat(highest * scale);
+  Vector sum{};
+  for (j = 0; j + kWidth <= keys; j += kWidth) {
+    const Vector e = exponential(load(scores + j) * scale - scaled_highest);
+    store(scores + j, e);
+    sum += e;
+  }
+  if (j < keys) {
+    float lanes[kWidth] = {};
+    store(lanes, exponential(load_some(scores + j, keys - j) * scale - scaled_highest));
+    for (std::int64_t i = keys - j; i < kWidth; ++i) lanes[i] = 0;
+    store_some(scores + j, load(lanes), keys - j);
+    sum += load(lanes);
+  }
+  for (j = keys; j < padded; ++j) scores[j] = 0;
+  return 1.0f / sum_lanes(sum);
+}
+
+}  // namespace
+
+void attention(const AttentionBlock& block) {
+  const std::int64_t padded = (block.keys + block.key_panel - 1) / block.key_panel * block.key_panel;
+  const float* rows[kBlockRows];
+  float inverse_sum[kBlockRows];
+  for (std::int64_t i = 0; i < block.queries; ++i) rows[i] = block.query + i * block.query_stride;
+  for (std::int64_t first = 0; first < padded; first += block.key_panel) {
+    product({rows, block.queries, 1, block.head_size, block.packed_keys + first * block.head_size, block.key_panel,
+             block.scores + first, padded});
+  }
+  for (std::int64_t i = 0; i < block.queries; ++i) {
+    const std::int64_t visible = block.causal ? block.first_query + i + 1 : block.keys;
+    inverse_sum[i] =
+        softmax_row(block.scores + i * padded, visible < block.keys ? visible : block.keys, padded, block.scale);
+    rows[i] = block.scores + i * padded;
+  }
+  float c[kBlockRows * kMaxPanelWidth];
+  for (std::int64_t first = 0; first < block.head_size; first += block.value_panel) {
+    product({rows, block.queries, 1, block.keys, block.packed_values + first * block.keys, block.value_panel, c,
+             block.value_panel});
+    const std::int64_t columns =
+        block.head_size - first < block.value_panel ? block.head_size - first : block.value_panel;
+    for (std::int64_t i = 0; i < block.queries; ++i) {
+      float* out = block.out + i * block.out_stride + first;
+      std::int64_t j = 0;
+      for (; j + kWidth <= columns; j += kWidth) store(out + j, load(c + i * block.value_panel + j) * inverse_sum[i]);
+      for (; j < columns; ++j) out[j] = c[i * block.value_panel + j] * inverse_sum[i];
+    }
+  }
+}
+
+/// Rows as columns: panel p holds rows [p * panel_width, ...) of x, [depth, panel_width]; missing rows are zero.
+void pack_transposed(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t depth,
+                     std::int64_t panel_width, float* packed) {
+  for (std::int64_t first = 0; first < rows; first += panel_width, packed += depth * panel_width) {
+    const std::int64_t count = rows - first < panel_width ? rows - first : panel_width;
+    for (std::int64_t k = 0; k < depth; k += 16) {  // 16 floats: a cache line of each row
+      const std::int64_t end = depth - k < 16 ? depth : k + 16;
+      for (std::int64_t r = 0; r < panel_width; ++r) {
+        const float* row = x + (first + r) * stride;
+        for (std::int64_t kk = k; kk < end; ++kk) packed[kk * panel_width + r] = r < count ? row[kk] : 0;
+      }
+    }
+  }
+}
+
+/// Columns in panels: panel p holds columns [p * panel_width, ...) of x[depth, columns]; missing columns are zero.
+void pack_rows(const float* x, std::int64_t stride, std::int64_t depth, std::int64_t columns, std::int64_t panel_width,
+               float* packed) {
+  for (std::int64_t first = 0; first < columns; first += panel_width) {
+    const std::int64_t count = columns - first < panel_width ? columns - first : panel_width;
+    for (std::int64_t k = 0; k < depth; ++k, packed += panel_width) {
+      std::memcpy(packed, x + k * stride + first, static_cast<std::size_t>(count) * sizeof(float));
+      for (std::int64_t j = count; j < panel_width; ++j) packed[j] = 0;
+    }
+  }
+}
+
+}  // namespace i2i::cpu::I2I_ISA

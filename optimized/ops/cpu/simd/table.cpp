@@ -1,0 +1,19 @@
+// One instruction set's kernels as a table.
+#include "optimized/ops/cpu/simd/vector.h"
+
+namespace i2i::cpu {
+
+#define I2I_CONCAT(a, b) a##b
+#define I2I_TABLE(isa) I2I_CONCAT(kernels_, isa)
+#define I2I_STRING_OF(x) #x
+#define I2I_STRING(x) I2I_STRING_OF(x)
+
+const Kernels& I2I_TABLE(I2I_ISA)() {
+  using namespace I2I_ISA;
+  static constexpr Kernels kTable{I2I_STRING(I2I_ISA), product,        finish,          group_norm,
+                                  layer_norm,          attention,      pack_transposed, pack_rows,
+                                  guided_step,         winograd_input, winograd_output};
+  return kTable;
+}
+
+}  // namespace i2i::cpu

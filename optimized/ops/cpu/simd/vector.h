@@ -1,0 +1,130 @@
+// A vector of floats as wide as the instruction set this file is compiled for, and the few functions that the kernels
+// need of it. Included by simd/*.cpp only, each of which is compiled once per instruction set into a namespace of its
+// own; nothing with external linkage may come from here.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "optimized/ops/cpu/kernels.h"
+
+#if defined(__AVX512F__)
+#define I2I_ISA avx512
+#define I2I_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define I2I_ISA avx2
+#define I2I_VECTOR_BYTES 32
+#else
+#define I2I_ISA baseline
+#define I2I_VECTOR_BYTES 16
+#endif
+
+namespace i2i::cpu::I2I_ISA {
+namespace {
+
+typedef float Vector __attribute__((vector_size(I2I_VECTOR_BYTES)));
+typedef float UnalignedVector __attribute__((vector_size(I2I_VECTOR_BYTES), aligned(4), may_alias));
+typedef std::int32_t IntVector __attribute__((vector_size(I2I_VECTOR_BYTES)));
+
+constexpr std::int64_t kWidth = I2I_VECTOR_BYTES / 4;
+
+inline Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
+inline Vector splat(float x) { return Vector{} + x; }
+
+/// The first `count` < kWidth floats; the rest are zero, and memory beyond is not touched.
+inline Vector load_some(const float* p, std::int64_t count) {
+  float lanes[kWidth] = {};
+  std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
+  return load(lanes);
+}
+inline void store_some(float* p, Vector v, std::int64_t count) {
+  float lanes[kWidth];
+  store(lanes, v);
+  std::memcpy(p, lanes, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+inline Vector choose(IntVector mask, Vector yes, Vector no) { return mask ? yes : no; }
+inline Vector maximum(Vector a, Vector b) { return choose(a > b, a, b); }
+inline Vector minimum(Vector a, Vector b) { return choose(a < b, a, b); }
+inline Vector absolute(Vector a) {
+  return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(a) & (IntVector{} + 0x7fffffff));
+}
+
+inline float sum_lanes(Vector v) {
+  float total = 0;
+  for (std::int64_t i = 0; i < kWidth; ++i) total += v[i];
+  return total;
+}
+inline double sum_lanes_double(Vector v) {
+  double total = 0;
+  for (std::int64_t i = 0; i < kWidth; ++i) total += static_cast<double>(v[i]);
+  return total;
+}
+inline float maximum_lane(Vector v) {
+  float best = v[0];
+  for (std::int64_t i = 1; i < kWidth; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+}
+
+/// e^x to about one unit in the last place: 2^n * e^r with |r| <= ln(2)/2 and e^r by its Taylor polynomial of degree 7
+/// (remainder below 6e-9). NaN stays NaN; x is held in [-87.3, 88.7], the range of normal floats.
+inline Vector exponential(Vector x) {
+  const Vector held = minimum(maximum(x, splat(-87.3f)), splat(88.7f));
+  const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Vector n = (held * 1.44269504f + magic) - magic;
+  Vector r = held - n * 0.693359375f;  // ln 2 in two parts, so that the subtraction is exact
+  r = r + n * 2.12194440e-4f;
+  Vector p = splat(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  // In two factors: n reaches 128, which one factor cannot hold.
+  const IntVector k = __builtin_convertvector(n, IntVector);
+  const IntVector half = k >> 1;
+  const Vector first = reinterpret_cast<Vector>((half + 127) << 23);
+  const Vector second = reinterpret_cast<Vector>((k - half + 127) << 23);
+  return choose(x != x, x, p * first * second);
+}
+
+inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
+inline Vector silu(Vector x) { return x / (1.0f + exponential(-x)); }
+inline Vector quick_gelu(Vector x) { return x / (1.0f + exponential(x * -1.702f)); }
+
+/// erf by Abramowitz & Stegun 7.1.26: absolute error below 1.5e-7 before rounding, on the scale of a float's last place
+/// at 1.
+inline Vector error_function(Vector x) {
+  const Vector a = absolute(x);
+  const Vector t = 1.0f / (1.0f + 0.3275911f * a);
+  Vector p = splat(1.061405429f);
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Vector y = 1.0f - p * t * exponential(-a * a);
+  return choose(x < 0.0f, -y, y);
+}
+inline Vector gelu(Vector x) { return x * 0.5f * (1.0f + error_function(x * 0.70710678f)); }
+
+}  // namespace
+
+// The kernels of this instruction set; table.cpp gathers them.
+void product(const ProductBlock& block);
+void finish(const FinishBlock& block);
+void attention(const AttentionBlock& block);
+void pack_transposed(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t depth,
+                     std::int64_t panel_width, float* packed);
+void pack_rows(const float* x, std::int64_t stride, std::int64_t depth, std::int64_t columns, std::int64_t panel_width,
+               float* packed);
+void group_norm(const GroupNormBlock& block);
+void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight, const float* bias,
+                double eps);
+void guided_step(const GuidedStepBlock& block);
+void winograd_input(const WinogradTiles& tiles);
+void winograd_output(const WinogradTiles& tiles);
+
+}  // namespace i2i::cpu::I2I_ISA

@@ -1,0 +1,454 @@
+#include "optimized/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <new>
+#include <optional>
+
+#include "interface/error.h"
+#include "interface/source_image.h"
+#include "interface/stage_clock.h"
+#include "optimized/step_coefficients.h"
+#include "optimized/text_encoder.h"
+#include "optimized/unet.h"
+#include "optimized/vae.h"
+
+namespace i2i {
+namespace {
+
+/// Prompts as the UNet receives them, one row per guidance pass.
+struct Conditioning {
+  at::Tensor embeds;                      ///< [R,T,D]
+  at::Tensor pooled;                      ///< [R,P], SDXL only
+  at::Tensor time_ids;                    ///< [R,6], SDXL only
+  std::vector<TextKeyValues> key_values;  ///< one for all rows, or one per row; empty where they are made in each step
+};
+
+struct Encoded {
+  at::Tensor mean, logvar;  ///< [1,4,h,w], unscaled
+};
+
+int rows_of(GuidanceMode mode) { return mode == GuidanceMode::kNone ? 1 : mode == GuidanceMode::kText ? 2 : 3; }
+
+/// @throws Error(kGenerationFailed) naming the stage
+void check_finite(const at::Tensor& tensor, const std::string& stage) {
+  const at::Tensor values =
+      tensor.is_contiguous() || tensor.is_contiguous(at::MemoryFormat::ChannelsLast) ? tensor : tensor.contiguous();
+  const auto* data = static_cast<const float*>(values.const_data_ptr());
+  float sum = 0;  // x * 0 is 0 for every finite x and NaN for all others
+  for (std::int64_t i = 0; i < values.numel(); ++i) sum += data[i] * 0.0f;
+  if (sum == 0.0f) return;
+  const std::int64_t bad = values.numel() - at::isfinite(values).sum().item<std::int64_t>();
+  throw Error(ErrorCode::kGenerationFailed,
+              fmt::format("{}: {} of {} values are NaN or infinite", stage, bad, values.numel()));
+}
+
+class OptimizedPipeline final : public Pipeline {
+ public:
+  OptimizedPipeline(std::shared_ptr<const Model> model, const PipelineOptions& options)
+      : model_(std::move(model)),
+        runtime_(make_features(options.features), options.dtype),
+        text_runtime_(runtime_.features, at::kFloat),
+        unet_(runtime_, model_->config.unet, model_->unet_weights),
+        vae_(runtime_, model_->config.vae, model_->vae_weights) {
+    for (std::size_t i = 0; i < model_->config.text_encoders.size(); ++i) {
+      text_encoders_.emplace_back(text_runtime_, model_->config.text_encoders[i], model_->text_encoder_weights[i]);
+    }
+  }
+
+  Result generate(const Request& request, const Image& source, const GenerateOptions& options) override;
+
+ private:
+  const Features& features() const { return runtime_.features; }
+  at::Tensor preprocess(const Image& source, const ActionPlan& plan);
+  Conditioning encode_prompt(const Request& request, const ActionPlan& plan, TraceSink* trace);
+  Encoded encode_source(const at::Tensor& pixels) const;
+  at::Tensor scaled_sample(const Encoded& encoded, const at::Tensor& draw) const;
+  at::Tensor image_condition(const Encoded& encoded, GuidanceMode mode) const;
+  at::Tensor predict(const at::Tensor& unet_in, const Conditioning& conditioning, const std::vector<TimeBiases>& time);
+  std::vector<TimeBiases> prepare_time(const std::vector<double>& timesteps, const Conditioning& conditioning,
+                                       std::int64_t row) const;
+  at::Tensor unscaled(const at::Tensor& latents) const;
+  at::Tensor postprocess(const at::Tensor& sample) const;
+  void keep_buffers_for(const ActionPlan& plan, int batch_size);
+
+  std::shared_ptr<const Model> model_;
+  Runtime runtime_, text_runtime_;
+  OptimizedUNet unet_;
+  OptimizedVae vae_;
+  std::vector<OptimizedTextEncoder> text_encoders_;
+  std::vector<std::int64_t> buffers_size_;
+};
+
+at::Tensor OptimizedPipeline::preprocess(const Image& source, const ActionPlan& plan) {
+  Image resized;
+  const bool fits = source.width == plan.width && source.height == plan.height;
+  if (!fits) resized = resize_lanczos(source, plan.width, plan.height);
+  const Image& image = fits ? source : resized;
+  const at::Tensor rgb =
+      at::from_blob(const_cast<std::uint8_t*>(image.rgb.data()), {image.height, image.width, 3}, at::kByte);
+  if (!features().fused_pixels) {
+    return settled(runtime_, 2.0 * (rgb.to(at::kFloat) / 255.0).permute({2, 0, 1}).unsqueeze(0) - 1.0);
+  }
+  at::Tensor sample = runtime_.buffers.image(1, 3, image.height, image.width);
+  ops::pixels_to_sample(rgb, sample);
+  return settled(runtime_, sample);
+}
+
+Conditioning OptimizedPipeline::encode_prompt(const Request& request, const ActionPlan& plan, TraceSink* trace) {
+  const ModelConfig& config = model_->config;
+  const bool guided = plan.guidance != GuidanceMode::kNone;
+  const std::string second = request.prompt_2 && !request.prompt_2->empty() ? *request.prompt_2 : request.prompt;
+  std::vector<TextStates> states;
+  for (std::size_t i = 0; i < text_encoders_.size(); ++i) {
+    const Tokenizer& tokenizer = model_->tokenizers[i];
+    std::vector<std::int64_t> ids;
+    if (guided) ids = tokenizer.encode(request.negative_prompt);
+    const auto positive = tokenizer.encode(i == 0 ? request.prompt : second);
+    ids.insert(ids.end(), positive.begin(), positive.end());
+    const at::Tensor rows = at::tensor(ids, at::kLong).view({guided ? 2 : 1, -1});
+    if (trace != nullptr) trace->tensor(fmt::format("text.ids.{}", i), -1, rows);
+    states.push_back(text_encoders_[i](rows));
+  }
+  Conditioning conditioning;
+  if (config.is_sdxl()) {
+    conditioning.embeds = at::cat({states[0].penultimate_hidden, states[1].penultimate_hidden}, -1);
+    conditioning.pooled = states[1].pooled;
+  } else {
+    conditioning.embeds = states[0].last_hidden;
+  }
+  if (plan.guidance == GuidanceMode::kTextAndImage) {  // [negative, positive] -> [positive, negative, negative]
+    const at::Tensor order = at::tensor({1, 0, 0}, at::kLong);
+    conditioning.embeds = conditioning.embeds.index_select(0, order);
+    if (conditioning.pooled.defined()) conditioning.pooled = conditioning.pooled.index_select(0, order);
+  }
+  if (config.is_sdxl()) {
+    const bool edits = config.takes_source_as_condition();
+    const double height = edits ? plan.requested_height : plan.height,
+                 width = edits ? plan.requested_width : plan.width;
+    conditioning.time_ids =
+        at::tensor({height, width, 0.0, 0.0, height, width}, at::kFloat).repeat({rows_of(plan.guidance), 1});
+  }
+  check_finite(conditioning.embeds, "encode_prompt");
+  if (trace != nullptr) {
+    trace->tensor("text.embeds", -1, conditioning.embeds.clone());
+    if (conditioning.pooled.defined()) trace->tensor("text.pooled", -1, conditioning.pooled.clone());
+  }
+  if (features().cached_text_states) {
+    if (features().batched_guidance) {
+      conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds));
+    } else {
+      for (std::int64_t row = 0; row < rows_of(plan.guidance); ++row) {
+        conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds.narrow(0, row, 1)));
+      }
+    }
+  }
+  return conditioning;
+}
+
+Encoded OptimizedPipeline::encode_source(const at::Tensor& pixels) const {
+  const auto moments = vae_.encode(pixels).contiguous().chunk(2, 1);
+  return {moments[0].contiguous(), moments[1].clamp(-30.0, 20.0)};
+}
+
+/// The posterior's sample as start latents: semantics.md section 3.
+at::Tensor OptimizedPipeline::scaled_sample(const Encoded& encoded, const at::Tensor& draw) const {
+  const VaeConfig& config = model_->config.vae;
+  const at::Tensor sample = encoded.mean + at::exp(0.5 * encoded.logvar) * draw;
+  if (config.latents_mean.empty() || config.latents_std.empty()) return sample * config.scaling_factor;
+  const at::Tensor mean = at::tensor(config.latents_mean, at::kFloat).view({1, -1, 1, 1});
+  const at::Tensor deviation = at::tensor(config.latents_std, at::kFloat).view({1, -1, 1, 1});
+  return (sample - mean) * config.scaling_factor / deviation;
+}
+
+at::Tensor OptimizedPipeline::unscaled(const at::Tensor& latents) const {
+  const VaeConfig& config = model_->config.vae;
+  if (config.latents_mean.empty() || config.latents_std.empty()) return latents / config.scaling_factor;
+  const at::Tensor mean = at::tensor(config.latents_mean, at::kFloat).view({1, -1, 1, 1});
+  const at::Tensor deviation = at::tensor(config.latents_std, at::kFloat).view({1, -1, 1, 1});
+  return latents * deviation / config.scaling_factor + mean;
+}
+
+/// The source's channels for each guidance row: [source, source, nothing] (semantics.md section 10); unscaled but for
+/// CosXL.
+at::Tensor OptimizedPipeline::image_condition(const Encoded& encoded, GuidanceMode mode) const {
+  if (!model_->config.takes_source_as_condition()) return {};
+  const at::Tensor latents =
+      model_->config.is_cosxl_edit ? encoded.mean * model_->config.vae.scaling_factor : encoded.mean;
+  if (mode == GuidanceMode::kNone) return latents;
+  return at::cat({latents, latents, at::zeros_like(latents)});
+}
+
+std::vector<TimeBiases> OptimizedPipeline::prepare_time(const std::vector<double>& timesteps,
+                                                        const Conditioning& conditioning, std::int64_t row) const {
+  if (!conditioning.pooled.defined()) return unet_.prepare_time(timesteps, {}, {});
+  if (features().batched_guidance) return unet_.prepare_time(timesteps, conditioning.pooled, conditioning.time_ids);
+  return unet_.prepare_time(timesteps, conditioning.pooled.narrow(0, row, 1), conditioning.time_ids.narrow(0, row, 1));
+}
+
+/// One UNet evaluation of all guidance rows. @param time  for this step: one for all rows, or one per row
+at::Tensor OptimizedPipeline::predict(const at::Tensor& unet_in, const Conditioning& conditioning,
+                                      const std::vector<TimeBiases>& time) {
+  const auto key_values = [&](std::int64_t row) {
+    if (!conditioning.key_values.empty()) return conditioning.key_values[static_cast<std::size_t>(row)];
+    return unet_.prepare_text(features().batched_guidance ? conditioning.embeds
+                                                          : conditioning.embeds.narrow(0, row, 1));
+  };
+  if (features().batched_guidance) return unet_(unet_in, key_values(0), time[0]);
+  const std::int64_t rows = conditioning.embeds.size(0);
+  std::vector<at::Tensor> parts;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int64_t images = unet_in.size(0) / rows;
+    parts.push_back(
+        unet_(unet_in.narrow(0, row * images, images), key_values(row), time[static_cast<std::size_t>(row)]));
+  }
+  return settled(runtime_, at::cat(parts));
+}
+
+at::Tensor OptimizedPipeline::postprocess(const at::Tensor& sample) const {
+  if (!features().fused_pixels) return (sample * 0.5 + 0.5).clamp(0.0, 1.0).permute({0, 2, 3, 1}).contiguous();
+  at::Tensor images = at::empty({sample.size(0), sample.size(2), sample.size(3), sample.size(1)}, at::kFloat);
+  ops::sample_to_pixels(sample.contiguous(at::MemoryFormat::ChannelsLast), images);
+  return images;
+}
+
+void OptimizedPipeline::keep_buffers_for(const ActionPlan& plan, int batch_size) {
+  const std::vector<std::int64_t> size = {plan.width, plan.height, batch_size, rows_of(plan.guidance)};
+  if (size == buffers_size_) return;
+  runtime_.buffers.clear();
+  text_runtime_.buffers.clear();
+  buffers_size_ = size;
+}
+
+/// Latents, their history and the fused step's output: three memories, three histories, never one tensor for two of
+/// them.
+class Stepper {
+ public:
+  Stepper(const StepSchedule& schedule, const Features& features, double guidance_scale, double image_guidance_scale)
+      : schedule_(schedule), fused_(features.fused_guided_step), g_(guidance_scale), gi_(image_guidance_scale) {
+    std::vector<float> scalars;
+    for (const StepRow& row : schedule.rows) {
+      for (const double value : {row.sample, row.noise_pred, row.noise, row.history[0], row.history[1], row.history[2],
+                                 row.remember_sample, row.remember_noise_pred}) {
+        scalars.push_back(static_cast<float>(value));
+      }
+    }
+    scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8});
+  }
+
+  /// @param noise_pred  [RB,4,h,w]  @param guided  receives guidance's result, where defined
+  at::Tensor step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
+                  const at::Tensor& guided) {
+    const StepRow& row = schedule_.rows[i];
+    return fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
+                  : plain_step(row, noise_pred, sample, noise, guided);
+  }
+
+ private:
+  at::Tensor fused_step(std::size_t i, const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
+                        const at::Tensor& noise, const at::Tensor& guided) {
+    c10::List<ops::OptionalTensor> history;
+    for (std::size_t k = 0; k < history_.size(); ++k) {
+      history.push_back(row.history[k] != 0 ? ops::OptionalTensor(history_[k]) : std::nullopt);
+    }
+    at::Tensor prev_sample = spare_sample(sample);
+    ops::OptionalTensor remembered;
+    if (row.remembers)
+      remembered = history_.size() == 3 && row.history[2] == 0 ? history_.back() : at::empty_like(sample);
+    ops::guided_step(noise_pred, sample, row.draws_noise ? ops::OptionalTensor(noise) : std::nullopt, history,
+                     scalars_.select(0, static_cast<std::int64_t>(i)), g_, gi_, prev_sample, remembered,
+                     guided.defined() ? ops::OptionalTensor(guided) : std::nullopt);
+    if (row.remembers) remember(*remembered);
+    return prev_sample;
+  }
+
+  at::Tensor plain_step(const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
+                        const at::Tensor& noise, const at::Tensor& guided) {
+    const auto parts = noise_pred.contiguous().chunk(noise_pred.size(0) / sample.size(0));
+    at::Tensor m = parts[0];
+    if (parts.size() == 2) m = parts[0] + g_ * (parts[1] - parts[0]);
+    if (parts.size() == 3) m = parts[2] + g_ * (parts[0] - parts[1]) + gi_ * (parts[1] - parts[2]);
+    if (guided.defined()) guided.copy_(m);
+    at::Tensor prev_sample = row.sample * sample + row.noise_pred * m;
+    if (row.draws_noise) prev_sample = prev_sample + row.noise * noise;
+    for (std::size_t k = 0; k < history_.size(); ++k) {
+      if (row.history[k] != 0) prev_sample = prev_sample + row.history[k] * history_[k];
+    }
+    if (row.remembers) remember(row.remember_sample * sample + row.remember_noise_pred * m);
+    return prev_sample;
+  }
+
+  /// Two memories take turns, so that a step never writes what it reads.
+  at::Tensor spare_sample(const at::Tensor& sample) {
+    for (at::Tensor& candidate : samples_) {
+      if (!candidate.defined()) candidate = at::empty_like(sample);
+      if (candidate.data_ptr() != sample.data_ptr()) return candidate;
+    }
+    return at::empty_like(sample);
+  }
+
+  void remember(const at::Tensor& tensor) {
+    history_.insert(history_.begin(), tensor);
+    if (history_.size() > 3) history_.pop_back();
+  }
+
+  const StepSchedule& schedule_;
+  bool fused_;
+  double g_, gi_;
+  at::Tensor scalars_;
+  at::Tensor samples_[2];
+  std::vector<at::Tensor> history_;
+};
+
+Result OptimizedPipeline::generate(const Request& request, const Image& source, const GenerateOptions& options) try {
+  const at::NoGradGuard no_grad;
+  const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
+  const auto start = std::chrono::steady_clock::now();
+  TraceSink* trace = options.trace;
+  const auto hand_out = [&](const char* name, int step, const at::Tensor& tensor) {
+    if (trace != nullptr) trace->tensor(name, step, tensor.to(at::kFloat).contiguous().clone());
+  };
+
+  // 1. What the request means here.
+  const ActionPlan plan = plan_action(request, model_->config, source.width, source.height);
+  const StepSchedule schedule = make_step_schedule(options.scheduler, plan);
+  const std::size_t steps = schedule.rows.size();
+  const std::vector<double> timesteps(schedule.timesteps.begin() + static_cast<std::ptrdiff_t>(schedule.first),
+                                      schedule.timesteps.end());
+  const int batch = request.batch_size, rows = rows_of(plan.guidance);
+  keep_buffers_for(plan, batch);
+  if (options.locked_latents.defined() && options.locked_latents.size(0) != static_cast<std::int64_t>(steps)) {
+    throw Error(ErrorCode::kUsage, fmt::format("locked latents hold {} steps, the schedule runs {}",
+                                               options.locked_latents.size(0), steps));
+  }
+  Result result;
+  result.seed = plan.seed;
+  result.width = plan.width;
+  result.height = plan.height;
+  result.steps_run = static_cast<int>(steps);
+  result.warnings = plan.warnings;
+  auto& stages = result.stages;
+  if (trace != nullptr) {
+    trace->tensor("schedule.timesteps", -1, at::tensor(schedule.timesteps, at::kDouble).to(at::kFloat));
+    if (!schedule.sigmas.empty())
+      trace->tensor("schedule.sigmas", -1, at::tensor(schedule.sigmas, at::kDouble).to(at::kFloat));
+    trace->tensor("schedule.timesteps_run", -1, at::tensor(timesteps, at::kDouble));
+  }
+
+  // 2. Source and prompts.
+  const at::Tensor pixels = timed_stage(stages, "preprocess", -1, [&] { return preprocess(source, plan); });
+  hand_out("source.pixels", -1, pixels);
+  const Conditioning conditioning =
+      timed_stage(stages, "encode_prompt", -1, [&] { return encode_prompt(request, plan, trace); });
+  const Encoded encoded = timed_stage(stages, "vae_encode", -1, [&] {
+    Encoded moments = encode_source(pixels);
+    check_finite(moments.mean, "vae_encode");
+    return moments;
+  });
+  hand_out("vae.mean", -1, encoded.mean);
+  hand_out("vae.logvar", -1, encoded.logvar);
+
+  // 3. Start latents, draws in the order of semantics.md section 7.
+  NoiseSource noise_source(plan.seed, batch, options.noise, trace);
+  const std::int64_t channels = encoded.mean.size(1), height = encoded.mean.size(2), width = encoded.mean.size(3);
+  at::Tensor latents;
+  if (plan.starts_from_noise) {
+    latents = noise_source.draw(channels, height, width) * schedule.start_noise;
+  } else {
+    const at::Tensor posterior = noise_source.draw_posterior(channels, height, width);
+    const at::Tensor z = scaled_sample(encoded, posterior);
+    latents = z * schedule.start_sample + noise_source.draw(channels, height, width) * schedule.start_noise;
+  }
+  latents = latents.contiguous();
+  const at::Tensor condition = image_condition(encoded, plan.guidance);
+
+  // 4. The loop: predict, guide, step.
+  Stepper stepper(schedule, features(), request.guidance_scale, request.image_guidance_scale);
+  std::vector<std::vector<TimeBiases>> time;  // per row of conditioning that is run apart, per step
+  const std::int64_t time_rows = features().batched_guidance ? 1 : rows;
+  for (std::size_t i = 0; i < steps; ++i) {
+    const int step = static_cast<int>(i);
+    if (options.locked_latents.defined()) latents = options.locked_latents.select(0, step).to(at::kFloat).contiguous();
+    hand_out("loop.latents_in", step, latents);
+    const at::Tensor noise_pred = timed_stage(stages, "unet", step, [&] {
+      if (i == 0 && features().cached_timesteps) {
+        for (std::int64_t row = 0; row < time_rows; ++row) time.push_back(prepare_time(timesteps, conditioning, row));
+      }
+      std::vector<TimeBiases> now;
+      for (std::int64_t row = 0; row < time_rows; ++row) {
+        now.push_back(features().cached_timesteps ? time[static_cast<std::size_t>(row)][i]
+                                                  : prepare_time({timesteps[i]}, conditioning, row)[0]);
+      }
+      at::Tensor unet_in = runtime_.buffers.image(rows * batch, model_->config.unet.in_channels, height, width);
+      ops::unet_input(latents, condition.defined() ? ops::OptionalTensor(condition) : std::nullopt,
+                      schedule.input_scale[i], unet_in);
+      unet_in = settled(runtime_, unet_in);
+      hand_out("loop.unet_in", step, unet_in);
+      at::Tensor out = predict(unet_in, conditioning, now);
+      hand_out("loop.unet_out", step, out);
+      return out;
+    });
+    latents = timed_stage(stages, "scheduler_step", step, [&] {
+      const StepRow& row = schedule.rows[i];
+      const at::Tensor noise = row.draws_noise ? noise_source.draw(channels, height, width) : at::Tensor();
+      const at::Tensor guided = trace != nullptr ? at::empty_like(latents) : at::Tensor();
+      at::Tensor prev_sample = stepper.step(i, noise_pred, latents, noise, guided);
+      if (trace != nullptr) trace->tensor("loop.guided", step, guided);
+      check_finite(prev_sample, fmt::format("step {} (timestep {})", step, timesteps[i]));
+      return prev_sample;
+    });
+    hand_out("loop.latents_out", step, latents);
+  }
+
+  // 5. Pictures.
+  const at::Tensor decoded = timed_stage(stages, "vae_decode", -1, [&] {
+    const at::Tensor z = unscaled(latents);
+    hand_out("vae.latents_unscaled", -1, z);
+    return vae_.decode(settled(runtime_, z));
+  });
+  result.images = timed_stage(stages, "postprocess", -1, [&] {
+    at::Tensor images = postprocess(decoded);
+    check_finite(images, "vae_decode");
+    return images;
+  });
+  hand_out("images", -1, result.images);
+  result.total_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return result;
+} catch (const std::bad_alloc&) {
+  throw Error(ErrorCode::kGenerationFailed, "out of memory");
+} catch (const c10::Error& error) {
+  throw Error(ErrorCode::kGenerationFailed, error.what_without_backtrace());
+}
+
+bool processor_has_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+std::unique_ptr<Pipeline> make_optimized_pipeline(std::shared_ptr<const Model> model, const PipelineOptions& options) {
+  if (options.device == "cuda") throw Error(ErrorCode::kUsage, "device cuda: not built with CUDA");
+  if (options.device != "cpu")
+    throw Error(ErrorCode::kUsage, fmt::format("device {}: known are cpu, cuda", options.device));
+  if (options.dtype != at::kFloat && options.dtype != at::kBFloat16) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("unsupported dtype {} on cpu: float32 and bfloat16 are", c10::toString(options.dtype)));
+  }
+  if (options.dtype == at::kBFloat16 && !processor_has_bf16()) {
+    throw Error(ErrorCode::kUsage, "unsupported dtype bfloat16: this processor lacks AVX512_BF16");
+  }
+  at::get_num_threads();  // lets torch settle the number of OpenMP threads, which our operators share
+  const at::NoGradGuard no_grad;
+  const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
+  return std::make_unique<OptimizedPipeline>(std::move(model), options);
+}
+
+}  // namespace i2i
