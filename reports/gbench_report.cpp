@@ -1,6 +1,8 @@
 // gbench.json: Google Benchmark's JSON, for its tools/compare.py and the services that read it. One row a warm
 // repetition, then median rows; "reference/..." and "optimized/..." pair up under `compare.py filters gbench.json
 // reference optimized`. Latency only: quality stays in results.json. Cells that failed have no rows.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "reports/report.h"
@@ -14,7 +16,7 @@ using Json = nlohmann::ordered_json;
 
 std::string benchmark_name(const CellRow& cell, const std::string& implementation) {
   std::string name = implementation;
-  for (const auto& [axis, value] : cell.axes) name += '/' + axis + ':' + value;
+  for (const auto& [axis, value] : cell.axes) name += fmt::format("/{}:{}", axis, value);
   return name;
 }
 

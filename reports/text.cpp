@@ -32,7 +32,7 @@ std::string cell_name(const CellRow& cell) {
   std::string name;
   for (const auto& [axis, value] : cell.axes) {
     if (!name.empty()) name += ' ';
-    name += axis + '=' + value;
+    name += fmt::format("{}={}", axis, value);
   }
   return name.empty() ? fmt::format("cell {}", cell.index) : name;
 }

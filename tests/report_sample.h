@@ -2,6 +2,8 @@
 // Numbers come from formulas and a fixed generator, so that every machine writes the same bytes.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -141,8 +143,10 @@ inline Report sweep(int size = 64, int seeds = 1) {
             const cv::Mat picture = draw(size, std::stod(strength) + 0.01 * seed, std::stod(guidance));
             cell.reference_png = png(picture);
             cell.optimized_png = png(nudge(picture.clone(), count < 3 ? 0 : 40 * count, random));
-            cell.command = "i2i check datasets/requests/demo.json --model scenes --strength " + strength +
-                           " --guidance_scale " + guidance + " --steps " + steps + " --batch_size " + batch;
+            cell.command = fmt::format(
+                "i2i check datasets/requests/demo.json --model scenes --strength {} --guidance_scale {} --steps {} "
+                "--batch_size {}",
+                strength, guidance, steps, batch);
             report.cells.push_back(cell);
           }
         }

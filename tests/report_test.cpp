@@ -103,13 +103,13 @@ TEST(Summary, FailuresComeFirstAndAMissingNumberIsTheWorst) {
 
 TEST(JsonReport, HoldsEveryRowAndSample) {
   const Report report = sample::failures();
-  const nlohmann::json document = nlohmann::json::parse(write(report, "json"));
+  nlohmann::json document = nlohmann::json::parse(write(report, "json"));
   EXPECT_EQ(document["format"], "i2i-results");
   EXPECT_EQ(document["version"], 1);
   EXPECT_EQ(document["title"], report.title);
   EXPECT_EQ(document["environment"][sample::kHostile], sample::kHostile);
   ASSERT_EQ(document["cells"].size(), report.cells.size());
-  const nlohmann::json& passed = document["cells"][0];
+  nlohmann::json& passed = document["cells"][0];
   const ImplementationRow& reference = report.cells[0].implementations[0];
   EXPECT_EQ(passed["implementations"][0]["total_ms"]["samples"], reference.total_ms.samples);
   EXPECT_EQ(passed["implementations"][0]["stages"].size(), reference.stages.size());
@@ -313,7 +313,7 @@ TEST(JunitReport, IsWellFormedAndCountsAgree) {
 
 TEST(GoogleBenchmarkReport, HasOneRowARepetitionAndAMedian) {
   const Report report = sample::failures();
-  const nlohmann::json document = nlohmann::json::parse(write(report, "gbench"));
+  nlohmann::json document = nlohmann::json::parse(write(report, "gbench"));
   EXPECT_EQ(document["context"]["json_schema_version"], 1);
   std::map<std::string, std::vector<double>> repetitions;
   for (const nlohmann::json& row : document["benchmarks"]) {
@@ -334,7 +334,7 @@ TEST(GoogleBenchmarkReport, HasOneRowARepetitionAndAMedian) {
 TEST(TraceReport, StagesFollowEachOtherInPipelineOrder) {
   Report report = sample::failures();
   std::ranges::reverse(report.cells[0].implementations[0].stages);
-  const nlohmann::json document = nlohmann::json::parse(write(report, "trace"));
+  nlohmann::json document = nlohmann::json::parse(write(report, "trace"));
   std::vector<std::string> order;
   double end = 0;
   for (const nlohmann::json& event : document["traceEvents"]) {
@@ -354,7 +354,7 @@ TEST(HtmlReport, CarriesTheRowsUnharmed) {
   const Report report = sample::failures();
   const std::string page = write(report, "html");
   const std::string data = between(page, "id=\"data\">", "</script>");
-  const nlohmann::json document = nlohmann::json::parse(data);
+  nlohmann::json document = nlohmann::json::parse(data);
   EXPECT_EQ(document["title"], report.title);
   EXPECT_EQ(document["cells"][3]["reason"], sample::kHostile);
   EXPECT_EQ(document["cells"][1]["command"], report.cells[1].command);
@@ -370,7 +370,7 @@ TEST(HtmlReport, CarriesTheRowsUnharmed) {
 TEST(HtmlReport, StoresEqualPicturesOnceAndWhole) {
   const Report report = sample::failures();
   const std::string page = write(report, "html");
-  const nlohmann::json document = nlohmann::json::parse(between(page, "id=\"data\">", "</script>"));
+  nlohmann::json document = nlohmann::json::parse(between(page, "id=\"data\">", "</script>"));
   EXPECT_EQ(document["cells"][0]["pictures"]["reference"], document["cells"][0]["pictures"]["optimized"]);
   EXPECT_EQ(document["cells"][0]["pictures"]["source"], document["cells"][1]["pictures"]["source"]);
   EXPECT_NE(document["cells"][1]["pictures"]["optimized"], document["cells"][1]["pictures"]["reference"]);

@@ -127,8 +127,7 @@ function tile(cell, kind, gain = 0) {
   if (reference === null || optimized === null) return h('figure', {class: 'tile'}, picture(null), label);
   const canvas = h('canvas', {role: 'img', 'aria-label': `difference of reference and optimized, ${cellName(cell)}`});
   drawDifference(canvas, reference, optimized, gain).then(({gain: used, largest}) => {
-    label.textContent = Number.isNaN(largest) ? 'sizes differ' : largest === 0 ? 'difference: none' : `difference × ${used}`;
-    label.title = `largest difference ${largest} of 255`;
+    label.textContent = Number.isNaN(largest) ? 'sizes differ' : largest === 0 ? 'difference: none' : `difference × ${used}, largest ${largest}/255`;
   }).catch(() => { label.textContent = 'difference: unreadable'; });
   return h('figure', {class: 'tile'}, canvas, label);
 }
