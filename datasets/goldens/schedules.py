@@ -29,9 +29,9 @@ def configurations():
     for spacing, prediction in itertools.product(spacings, ("epsilon", "v_prediction", "sample")):
         offset = {"timestep_spacing": spacing, "prediction_type": prediction, "steps_offset": 1}
         yield "DDIMScheduler", SD_BETAS | offset | {"clip_sample": False, "set_alpha_to_one": False}
+        yield "EulerDiscreteScheduler", SD_BETAS | offset
         if prediction != "sample":
             yield "PNDMScheduler", SD_BETAS | offset | {"skip_prk_steps": True}
-            yield "EulerDiscreteScheduler", SD_BETAS | offset
             yield "EulerAncestralDiscreteScheduler", SD_BETAS | offset
         yield "DPMSolverMultistepScheduler", SD_BETAS | offset
     zero_snr = {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
@@ -47,8 +47,12 @@ def configurations():
     yield "PNDMScheduler", {}  # with its Runge-Kutta steps
     for extra in ({"algorithm_type": "sde-dpmsolver++"}, {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
                   {"euler_at_final": True}, {"lower_order_final": False}, {"solver_order": 1},
-                  {"solver_type": "heun"}, {"final_sigmas_type": "sigma_min"}):
+                  {"solver_type": "heun"}, {"final_sigmas_type": "sigma_min"},
+                  {"solver_order": 3}, {"solver_order": 3, "algorithm_type": "sde-dpmsolver++"},
+                  {"beta_schedule": "squaredcos_cap_v2"}, {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}):
         yield "DPMSolverMultistepScheduler", SD_BETAS | extra
+    yield "EulerDiscreteScheduler", SD_BETAS | {"final_sigmas_type": "sigma_min"}
+    yield "EulerDiscreteScheduler", SD_BETAS | {"use_karras_sigmas": True, "sigma_min": 0.03, "sigma_max": 10.0}
 
 
 def answer(sample: torch.Tensor, timestep: float) -> torch.Tensor:
