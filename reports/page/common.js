@@ -35,7 +35,7 @@ function small(value) {
   if (value === 0) return '0';
   if (Math.abs(value) >= 1e-3) return trim(value, 3);
   const [mantissa, exponent] = value.toExponential(1).split('e');
-  return `${mantissa} × 10${superscript(Number(exponent))}`;
+  return `${mantissa}\u00a0×\u00a010${superscript(Number(exponent))}`;
 }
 const ms = value => value >= 10000 ? `${trim(value / 1000, 3)} s` : `${trim(value, value >= 1000 ? 4 : 3)} ms`;
 const ratio = value => `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)}×`;

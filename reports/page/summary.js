@@ -37,7 +37,7 @@ function speedCard() {
     h('p', {}, `interval ${range(speedup, ratio)}, geometric mean of ${plural(timed, 'timed cell')}`),
     speedupStrip(),
     h('p', {class: 'muted'}, 'slowest ', cellLink(slowest.cell, ratio(slowest.value)), ' · fastest ', cellLink(fastest.cell, ratio(fastest.value)),
-      ...Object.entries(verdicts).map(([name, count]) => ` · ${count} ${name}`)));
+      ...Object.entries(verdicts).map(([name, count]) => ` · ${count}\u00a0${name}`)));
 }
 
 function budgetBar(metric) {
@@ -102,8 +102,10 @@ function hero() {
 
 function renderFigures() {
   byId('figures').append(speedCard(), differenceCard(), memoryCard(), verdictCard());
-  const wanted = ['model', 'device', 'dtype', 'cpu', 'gpu', 'threads', 'date', 'commit'];
-  byId('subtitle').textContent = Object.entries(report.environment).filter(([name]) => wanted.includes(name.toLowerCase())).map(([name, value]) => `${name} ${value}`).join(' · ');
+  const wanted = ['date', 'model', 'device', 'dtype', 'processor', 'cpu', 'gpu', 'threads', 'libtorch', 'commit'];
+  const fixed = axes.filter(axis => axis.values.length === 1 && axis.values[0].length < 30).map(axis => [axisLabel(axis.name), axis.values[0]]);
+  const known = Object.entries(report.environment).filter(([name, value]) => value && wanted.includes(name.toLowerCase()));
+  byId('subtitle').textContent = [...fixed, ...known].map(([name, value]) => `${name} ${value}`).join(' · ');
   byId('made-by').textContent = report.command;
   byId('environment').append(h('dl', {class: 'environment'}, Object.entries(report.environment).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))));
   byId('notes').append(...report.notes.map(note => h('p', {}, note)));
