@@ -6,8 +6,8 @@
 #include <cctype>
 #include <cmath>
 
-#include "schedulers_json.h"
 #include "interface/error.h"
+#include "schedulers_json.h"
 
 namespace i2i {
 namespace {
@@ -128,6 +128,15 @@ Json effective_config(const Json& defaults, const Json& present) {
   return config;
 }
 
+/// The keys that scheduler_config.json really gives: those that it lists as mere defaults do not count.
+Json given_config(const ModelConfig& model) {
+  Json given = model.scheduler.is_object() ? model.scheduler : Json::object();
+  const Json defaulted = given.value("_use_default_values", Json::array());
+  for (const Json& key : defaulted)
+    if (key.is_string()) given.erase(key.get<std::string>());
+  return given;
+}
+
 SchedulerSpec spec_of(const Json& row, Json config) {
   return {row.at("name").get<std::string>(), row.at("class").get<std::string>(), std::move(config)};
 }
@@ -135,11 +144,12 @@ SchedulerSpec spec_of(const Json& row, Json config) {
 /// The scheduler that the model was published with. Unlike one made from its configuration, it is repaired in its class
 /// defaults as well.
 SchedulerSpec own_scheduler(const ModelConfig& model) {
-  const Json named = model.scheduler.is_object() ? model.scheduler.value("_class_name", Json()) : Json();
+  const Json given = given_config(model);
+  const Json named = given.value("_class_name", Json());
   const std::string class_name = named.is_string() ? named.get<std::string>() : "";
   for (const Json& row : rows()) {
     if (row.at("class") != class_name) continue;
-    Json config = effective_config(row.at("defaults"), model.scheduler);
+    Json config = effective_config(row.at("defaults"), given);
     if (repairs_scheduler(model)) repair(config);
     return spec_of(row, std::move(config));
   }
@@ -154,7 +164,7 @@ SchedulerSpec resolve_scheduler(const std::string& text, const ModelConfig& mode
   if (text.empty()) return own_scheduler(model);
   const std::size_t colon = text.find(':');
   const Choice choice = find_scheduler(std::string_view(text).substr(0, colon));
-  Json present = model.scheduler.is_object() ? model.scheduler : Json::object();
+  Json present = given_config(model);
   if (repairs_scheduler(model)) repair(present);
   present.update(choice.implied);
   if (colon != text.npos) present.update(parse_options(std::string_view(text).substr(colon + 1), *choice.row));

@@ -271,7 +271,7 @@ std::vector<std::pair<std::string, std::string>> merges_from(const Json& json, c
 
 }  // namespace
 
-Tokenizer Tokenizer::load(const std::string& folder) {
+Tokenizer Tokenizer::load(const std::string& folder) try {
   const auto data = std::make_shared<Data>();
   data->name = folder;
   const std::string config_file = folder + "/tokenizer_config.json";
@@ -282,32 +282,37 @@ Tokenizer Tokenizer::load(const std::string& folder) {
 
   // transformers 5 writes one tokenizer.json where older versions wrote vocab.json and merges.txt.
   std::vector<std::pair<std::string, std::string>> merges;
-  std::map<std::string, Json> declared;  // added tokens by content
-  if (!std::filesystem::exists(folder + "/vocab.json") && std::filesystem::exists(whole_file)) {
-    const Json whole = read_json_object(whole_file);
-    const Json model = whole.value("model", Json::object());
+  const Json whole = std::filesystem::exists(whole_file) ? read_json_object(whole_file) : Json::object();
+  if (!std::filesystem::exists(folder + "/vocab.json") && whole.contains("model")) {
+    const Json& model = whole.at("model");
     data->vocabulary = vocabulary_from(model.value("vocab", Json()), whole_file);
     merges = merges_from(model.value("merges", Json::array()), whole_file);
-    for (const Json& token : whole.value("added_tokens", Json::array()))
-      declared[token_content(token, whole_file)] = token;
   } else {
     data->vocabulary = vocabulary_from(read_json_object(folder + "/vocab.json"), folder + "/vocab.json");
     merges = read_merges(folder + "/merges.txt");
   }
+
+  // Added tokens are declared by tokenizer_config.json's added_tokens_decoder. Where there is none, tokenizer.json
+  // declares them and special_tokens_map.json overrides the names in tokenizer_config.json.
+  std::map<std::string, Json> declared;  // by content
+  const bool has_decoder = config.contains("added_tokens_decoder");
   const Json decoder = config.value("added_tokens_decoder", Json::object());
   if (!decoder.is_object()) throw_broken_file(config_file, "added_tokens_decoder is no object");
   for (const auto& [id, token] : decoder.items()) {
-    declared[token_content(token, config_file)] = token;
-    declared[token_content(token, config_file)]["id"] = Json::parse(id, nullptr, false);
+    Json& entry = declared[token_content(token, config_file)] = token;
+    if (entry.is_object()) entry["id"] = Json::parse(id, nullptr, false);
   }
+  if (!has_decoder)
+    for (const Json& token : whole.value("added_tokens", Json::array()))
+      declared[token_content(token, whole_file)] = token;
 
   // A special token given as a plain string is cut from the raw text; one given with flags says so itself. Of several
   // names for one token the last decides, unless it was declared above.
   std::map<std::string, bool> normalized;
   const auto named = [&](const char* key, const char* default_token) {
-    const Json& from = config.contains(key) && !config.at(key).is_null() ? config : special;
-    const Json token = from.contains(key) && !from.at(key).is_null() ? from.at(key) : Json(default_token);
-    const std::string content = token_content(token, config_file);
+    const Json in_map = has_decoder ? Json() : special.value(key, Json());
+    const Json token = in_map.is_null() ? config.value(key, Json()) : in_map;
+    const std::string content = token.is_null() ? default_token : token_content(token, config_file);
     normalized[content] = flag(token, "normalized");
     return content;
   };
@@ -339,6 +344,8 @@ Tokenizer Tokenizer::load(const std::string& folder) {
   Tokenizer tokenizer;
   tokenizer.data_ = data;
   return tokenizer;
+} catch (const Json::exception& error) {
+  throw_broken_file(folder, error.what());
 }
 
 }  // namespace i2i

@@ -1,0 +1,117 @@
+// Scheduler names, options and diffusers' from_config rule, the repair by its image-to-image constructor included. The
+// expected configurations come from datasets/goldens/make_scheduler_config_goldens.py.
+#include "interface/scheduler_spec.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "interface/error.h"
+
+namespace i2i {
+namespace {
+
+using nlohmann::json;
+
+const json& golden() {
+  static const json document = [] {
+    std::ifstream in(std::string(I2I_SOURCE_DIR) + "/datasets/goldens/scheduler_configs.json");
+    return json::parse(in);
+  }();
+  return document;
+}
+
+ModelConfig model_with(const json& scheduler_config, const std::string& pipeline) {
+  ModelConfig model;
+  model.name = "test";
+  model.text_encoders.resize(pipeline.starts_with("sdxl") ? 2 : 1);
+  model.unet.in_channels = pipeline.ends_with("ip2p") ? 8 : 4;
+  model.scheduler = scheduler_config;
+  return model;
+}
+
+std::string usage_error(const std::string& text, const json& scheduler_config = json::object()) {
+  try {
+    resolve_scheduler(text, model_with(scheduler_config, "sd"));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUsage);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(SchedulerSpec, DefaultsAreDiffusersConstructors) {
+  ASSERT_EQ(known_schedulers().size(), golden().at("defaults").size());
+  for (const SchedulerDescription& scheduler : known_schedulers())
+    EXPECT_EQ(scheduler.defaults, golden().at("defaults").at(scheduler.name)) << scheduler.name;
+}
+
+TEST(SchedulerSpec, ConfigurationsMatchDiffusers) {
+  int compared = 0;
+  for (const json& one : golden().at("cases")) {
+    const ModelConfig model = model_with(one.at("scheduler_config"), one.at("pipeline").get<std::string>());
+    for (const auto& [text, differences] : one.at("differs_from_defaults").items()) {
+      const SchedulerSpec spec = resolve_scheduler(text, model);
+      json expected = golden().at("defaults").at(spec.name);
+      expected.update(differences);
+      EXPECT_EQ(spec.config, expected) << "\"" << text << "\" in " << one.at("pipeline") << " with "
+                                       << one.at("scheduler_config") << "\n"
+                                       << json::diff(spec.config, expected);
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 300);
+}
+
+TEST(SchedulerSpec, NamesAliasesAndClassesAreOneScheduler) {
+  const ModelConfig model = model_with(json::object(), "sdxl");
+  for (const char* name : {"euler_a", "Euler a", "EULER A", "euler ancestral", "EulerAncestralDiscreteScheduler"})
+    EXPECT_EQ(resolve_scheduler(name, model).class_name, "EulerAncestralDiscreteScheduler") << name;
+  for (const SchedulerDescription& scheduler : known_schedulers())
+    for (const std::string& alias : scheduler.aliases) EXPECT_EQ(resolve_scheduler(alias, model).name, scheduler.name);
+  EXPECT_EQ(resolve_scheduler("PLMS", model).config.at("skip_prk_steps"), true);
+  EXPECT_EQ(resolve_scheduler("DPM++ 2M", model).config.at("use_karras_sigmas"), false);
+}
+
+TEST(SchedulerSpec, OptionsAreTypedByTheirDefaults) {
+  const ModelConfig model = model_with(json::object(), "sdxl");
+  const json config =
+      resolve_scheduler("DPM++ 2M Karras:use_karras_sigmas=false,solver_type=heun,flow_shift=2,trained_betas=[0.1,0.2]",
+                        model)
+          .config;
+  EXPECT_EQ(config.at("use_karras_sigmas"), false);
+  EXPECT_EQ(config.at("solver_type"), "heun");
+  EXPECT_TRUE(config.at("flow_shift").is_number_float());
+  EXPECT_EQ(config.at("trained_betas"), json({0.1, 0.2}));
+  EXPECT_EQ(resolve_scheduler("dpmpp_2m:variance_type=learned", model).config.at("variance_type"), "learned");
+}
+
+TEST(SchedulerSpec, WhatIsNotKnownIsSaid) {
+  EXPECT_NE(usage_error("eular").find("dpmpp_2m (DPMSolverMultistepScheduler, DPM++ 2M"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:stepsoffset=1").find("steps_offset"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:steps_offset").find("key=value"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:=1").find("key=value"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:steps_offset=1.5").find("a whole number"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:clip_sample=1").find("true or false"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:beta_start=small").find("a number"), std::string::npos);
+  EXPECT_NE(usage_error("", {{"_class_name", "UniPCMultistepScheduler"}}).find("UniPCMultistepScheduler"),
+            std::string::npos);
+  EXPECT_NE(usage_error("").find("choose one of"), std::string::npos);
+}
+
+TEST(SchedulerSpec, BrokenModelConfigsAreNamed) {
+  const auto with = [](const json& value) {
+    return model_with({{"_class_name", "DDIMScheduler"}, {"beta_start", value}}, "sdxl");
+  };
+  EXPECT_EQ(resolve_scheduler("", with(0)).config.at("beta_start"), 0.0);
+  try {
+    resolve_scheduler("", with("small"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kGenerationFailed);
+    EXPECT_NE(std::string(error.what()).find("beta_start is \"small\""), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace i2i
