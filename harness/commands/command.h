@@ -1,0 +1,45 @@
+// Subcommands of i2i: each file adds one or a few to the command line. A command sets its exit code; errors are thrown.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "interface/pipeline.h"
+
+namespace i2i {
+
+/// Exit codes of design section 7.
+enum ExitCode {
+  kPass = 0,
+  kRegression = 1,
+  kInconclusive = 3,
+  kNoBaseline = 4,
+  kUsageError = 64,
+  kGenerationError = 70
+};
+
+/// Options that every command which runs a model shares.
+struct RunOptions {
+  std::string model = "scenes";
+  std::string device = "cpu";
+  std::string dtype = "fp32";
+  std::string scheduler;
+  std::string features;
+  std::string noise = "per-image";
+  int threads = 0;  ///< 0: libtorch's own choice
+
+  void add_to(CLI::App& command);
+  /// Sets the thread count and gives what a run needs. @throws Error(kUsage)
+  NoiseMode noise_mode() const;
+  void apply_threads() const;
+};
+
+void add_run(CLI::App& app, int& exit_code);
+void add_check(CLI::App& app, int& exit_code);
+void add_sweep(CLI::App& app, int& exit_code);
+void add_report(CLI::App& app, int& exit_code);
+void add_compare(CLI::App& app, int& exit_code);
+void add_lists(CLI::App& app, int& exit_code);  ///< models, schedulers, datasets, features, schema, doctor
+
+}  // namespace i2i

@@ -1,0 +1,30 @@
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include "harness/commands/command.h"
+
+namespace i2i {
+
+void RunOptions::add_to(CLI::App& command) {
+  command.add_option("--model", model, "a name (i2i models) or a folder in diffusers layout")->capture_default_str();
+  command.add_option("--device", device, "cpu or cuda")->capture_default_str();
+  command.add_option("--dtype", dtype, "precision of the optimized implementation: fp32, bf16 or fp16")
+      ->capture_default_str();
+  command.add_option("--scheduler", scheduler, "NAME[:key=value,...]; the model's own where not given");
+  command.add_option("--features", features, "optimisations to switch: name,-name,all,-all (i2i features)");
+  command.add_option("--noise", noise, "per-image or batch")->capture_default_str();
+  command.add_option("--threads", threads, "threads to compute with; 0 leaves it to libtorch")->capture_default_str();
+}
+
+NoiseMode RunOptions::noise_mode() const {
+  if (noise == "per-image") return NoiseMode::kPerImage;
+  if (noise == "batch") return NoiseMode::kBatch;
+  throw Error(ErrorCode::kUsage, fmt::format("--noise {}: known are per-image and batch", noise));
+}
+
+void RunOptions::apply_threads() const {
+  if (threads < 0) throw Error(ErrorCode::kUsage, fmt::format("--threads {} is below the minimum 0", threads));
+  if (threads > 0) at::set_num_threads(threads);
+}
+
+}  // namespace i2i

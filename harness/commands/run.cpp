@@ -1,0 +1,102 @@
+// i2i run: one request through one implementation; prints the action's output object.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "harness/commands/command.h"
+#include "harness/implementations.h"
+#include "harness/sweep.h"
+#include "harness/trace.h"
+#include "interface/source_image.h"
+
+namespace i2i {
+namespace {
+
+struct RunCommand {
+  RunOptions options;
+  std::string request_file;
+  std::string implementation = "optimized";
+  std::string out = "out";
+  std::string dump_file;
+};
+
+Request read_request(const std::string& file) {
+  Request request = parse_request(read_text(file));
+  request.source_image = resolve_source(request.source_image, file);
+  return request;
+}
+
+void write_dump(const CollectingTrace& trace, const Result& result, const std::string& file) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors = {{"images", result.images}};
+  for (auto& entry : trace.stacked()) {
+    if (entry.first != "images") tensors.push_back(std::move(entry));
+  }
+  write_safetensors(tensors, file);
+}
+
+void print_stages(const Result& result) {
+  double unet_ms = 0;
+  int calls = 0;
+  for (const StageTime& stage : result.stages) {
+    if (stage.name == "unet") {
+      unet_ms += stage.ms;
+      ++calls;
+    } else if (stage.name != "scheduler_step") {
+      fmt::print(stderr, "  {:<16} {:9.2f} ms\n", stage.name, stage.ms);
+    }
+  }
+  fmt::print(stderr, "  {:<16} {:9.2f} ms in {} steps\n", "unet", unet_ms, calls);
+}
+
+void execute(const RunCommand& command) {
+  command.options.apply_threads();
+  const Request request = read_request(command.request_file);
+  PipelineOptions pipeline_options;
+  pipeline_options.device = command.options.device;
+  pipeline_options.dtype = parse_dtype(command.options.dtype);
+  if (command.implementation == "optimized") pipeline_options.features = parse_features(command.options.features);
+  if (command.implementation.starts_with("remote:")) make_pipeline(command.implementation, nullptr, pipeline_options);
+
+  const Image source = load_source_image(request.source_image);
+  const auto model = load_model(command.options.model);
+  GenerateOptions options;
+  options.scheduler = resolve_scheduler(command.options.scheduler, model->config);
+  options.noise = command.options.noise_mode();
+  CollectingTrace trace;
+  if (!command.dump_file.empty()) options.trace = &trace;
+  const Result result =
+      make_pipeline(command.implementation, model, pipeline_options)->generate(request, source, options);
+
+  std::filesystem::create_directories(command.out);
+  nlohmann::json images = nlohmann::json::array();
+  for (std::int64_t image = 0; image < result.images.size(0); ++image) {
+    const auto path =
+        std::filesystem::absolute(std::filesystem::path(command.out) / fmt::format("{}.png", image)).lexically_normal();
+    write_png(to_image(result.images[image]), path.string());
+    images.push_back("file://" + path.string());
+  }
+  if (!command.dump_file.empty()) write_dump(trace, result, command.dump_file);
+  for (const std::string& warning : result.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  fmt::print(stderr, "{}: {} picture(s) of {} x {}, seed {}, {} step(s), {:.1f} ms\n", command.implementation,
+             result.images.size(0), result.width, result.height, result.seed, result.steps_run, result.total_ms);
+  print_stages(result);
+  fmt::print("{}\n", nlohmann::json{{"images", images}}.dump());
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<RunCommand>();
+  CLI::App* run = app.add_subcommand("run", "one request through one implementation");
+  run->add_option("REQUEST.json", command->request_file, "the action's input object; - is standard input")->required();
+  run->add_option("--impl", command->implementation, "reference, optimized, or remote:NAME")->capture_default_str();
+  run->add_option("--out", command->out, "folder for the pictures")->capture_default_str();
+  run->add_option("--dump", command->dump_file, "safetensors file for every stage's tensors");
+  command->options.add_to(*run);
+  run->callback([command, &exit_code] {
+    execute(*command);
+    exit_code = kPass;
+  });
+}
+
+}  // namespace i2i

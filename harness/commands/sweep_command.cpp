@@ -1,0 +1,89 @@
+// i2i sweep: every cell checked, then timed, into a store that survives; then the reports.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "harness/commands/command.h"
+#include "harness/commands/write_reports.h"
+#include "harness/environment.h"
+#include "harness/progress.h"
+#include "harness/runner.h"
+#include "harness/store.h"
+#include "reports/summary.h"
+
+namespace i2i {
+namespace {
+
+struct SweepCommand {
+  std::string sweep_file;
+  std::string out;
+  std::vector<std::string> axes;
+  std::string device = "cpu";
+  int threads = 0;
+  bool fail_fast = false;
+};
+
+std::string command_line(const SweepCommand& command) {
+  std::string line = fmt::format("i2i sweep {} --out {}", command.sweep_file, command.out);
+  for (const std::string& axis : command.axes) line += " --axis '" + axis + "'";
+  if (command.threads > 0) line += fmt::format(" --threads {}", command.threads);
+  return line;
+}
+
+std::string outcome(const CellRow& row) {
+  std::string text = row.verdict;
+  if (!row.reason.empty()) text += " (" + row.reason + ")";
+  if (row.speedup)
+    text += fmt::format(", {:.2f} times as fast [{:.2f}, {:.2f}]", row.speedup->median, row.speedup->low,
+                        row.speedup->high);
+  return text;
+}
+
+int execute(const SweepCommand& command) {
+  RunOptions options;
+  options.threads = command.threads;
+  options.apply_threads();
+  const Sweep sweep = load_sweep(command.sweep_file, command.axes);
+  Store store(command.out, Store::Mode::kCreateOrResume);
+  store.begin(sweep, environment(), command_line(command));
+  const auto finished = store.finished();
+  if (!finished.empty())
+    fmt::print(stderr, "{} of {} cells are finished already\n", finished.size(), sweep.cells.size());
+  Runner runner(command.device);
+  Progress progress(static_cast<int>(sweep.cells.size()), static_cast<int>(finished.size()));
+  for (const Cell& cell : sweep.cells) {
+    if (finished.contains(cell.key)) continue;
+    progress.begin_cell(cell.key);
+    const CellRow row = runner.run(sweep, cell);
+    store.save(cell.key, row);
+    progress.end_cell(cell.key, outcome(row));
+    if (command.fail_fast && row.verdict == "failed") break;
+  }
+  progress.finish();
+
+  const Report report = store.report();
+  write_reports(report, command.out, {"html", "json", "csv", "md", "junit"});
+  const Summary summary = summarize(report);
+  fmt::print("{}", summary_text(summary));
+  fmt::print("report: {}\n",
+             std::filesystem::absolute(std::filesystem::path(command.out) / "report.html").lexically_normal().string());
+  const bool failed =
+      std::any_of(report.cells.begin(), report.cells.end(), [](const CellRow& row) { return row.verdict == "failed"; });
+  return failed ? kRegression : kPass;
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<SweepCommand>();
+  CLI::App* sweep = app.add_subcommand("sweep", "run both implementations over a sweep; resumes by itself");
+  sweep->add_option("SWEEP.json", command->sweep_file, "the sweep (datasets/sweeps has some)")->required();
+  sweep->add_option("--out", command->out, "folder for the results and reports")->required();
+  sweep->add_option("-a,--axis", command->axes, "name=v1,v2: replaces or adds one axis");
+  sweep->add_option("--device", command->device, "cpu or cuda")->capture_default_str();
+  sweep->add_option("--threads", command->threads, "threads to compute with; 0 leaves it to libtorch");
+  sweep->add_flag("--fail-fast", command->fail_fast, "stop at the first failed cell");
+  sweep->callback([command, &exit_code] { exit_code = execute(*command); });
+}
+
+}  // namespace i2i

@@ -1,0 +1,71 @@
+#include "harness/implementations.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <sstream>
+
+#include "optimized/features.h"
+#include "optimized/pipeline.h"
+#include "reference/pipeline.h"
+
+namespace i2i {
+
+const std::vector<std::string>& implementation_names() {
+  static const std::vector<std::string> names = {
+#define I2I_IMPLEMENTATION(name, factory) #name,
+#include "harness/implementations.inc"
+#undef I2I_IMPLEMENTATION
+  };
+  return names;
+}
+
+std::unique_ptr<Pipeline> make_pipeline(const std::string& implementation, std::shared_ptr<const Model> model,
+                                        const PipelineOptions& options) {
+#define I2I_IMPLEMENTATION(name, factory) \
+  if (implementation == #name) return factory(std::move(model), options);
+#include "harness/implementations.inc"
+#undef I2I_IMPLEMENTATION
+  if (implementation.starts_with("remote:")) {
+    std::string variable = "I2I_REMOTE_" + implementation.substr(7) + "_URL";
+    std::transform(variable.begin(), variable.end(), variable.begin(), [](unsigned char c) { return std::toupper(c); });
+    const char* url = std::getenv(variable.c_str());
+    throw Error(ErrorCode::kInvalidConnection,
+                url == nullptr
+                    ? fmt::format("the remote provider '{}' is not configured: {} is not set", implementation.substr(7),
+                                  variable)
+                    : fmt::format("the remote provider '{}' at {} cannot be used: this build has no client for it",
+                                  implementation.substr(7), url));
+  }
+  throw Error(ErrorCode::kUsage, fmt::format("there is no implementation '{}'; known: {}", implementation,
+                                             fmt::join(implementation_names(), ", ")));
+}
+
+at::ScalarType parse_dtype(const std::string& name) {
+  if (name == "fp32") return at::kFloat;
+  if (name == "bf16") return at::kBFloat16;
+  if (name == "fp16") return at::kHalf;
+  if (name == "fp64") return at::kDouble;
+  throw Error(ErrorCode::kUsage, fmt::format("there is no dtype '{}'; known: fp32, bf16, fp16, fp64", name));
+}
+
+std::map<std::string, bool> parse_features(const std::string& text) {
+  std::map<std::string, bool> switches;
+  std::istringstream names(text);
+  for (std::string name; std::getline(names, name, ',');) {
+    const bool on = !name.starts_with('-');
+    if (!on) name.erase(0, 1);
+    if (name == "all") {
+      for (const FeatureDescription& feature : known_features()) switches[feature.name] = on;
+    } else if (!name.empty() && name != "default") {
+      switches[name] = on;
+    }
+  }
+  make_features(switches);  // names what is unknown
+  return switches;
+}
+
+}  // namespace i2i

@@ -1,0 +1,27 @@
+// What a run costs: working memory of the process, and stage times gathered over repetitions.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "interface/pipeline.h"
+#include "reports/report.h"
+
+namespace i2i {
+
+/// Peak of the process's resident memory above what was resident when the watch began. Uses Linux's own counter
+/// (/proc/self/clear_refs 5 resets VmHWM), so it sees every allocator; weights that are loaded already do not count.
+class PeakMemory {
+ public:
+  PeakMemory();
+  /// Bytes above the start; 0 where the kernel does not let the counter be reset.
+  std::int64_t added_bytes() const;
+
+ private:
+  std::int64_t resident_at_start_ = 0;
+};
+
+/// The results of all timed runs of one implementation -> one row: total and every stage with its interval.
+ImplementationRow summarize_runs(const std::string& implementation, const std::vector<Result>& runs);
+
+}  // namespace i2i

@@ -1,0 +1,165 @@
+#include "harness/runner.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "harness/compare.h"
+#include "harness/implementations.h"
+#include "harness/measure.h"
+#include "harness/statistics.h"
+#include "interface/source_image.h"
+
+namespace i2i {
+namespace {
+
+std::string png_of(const at::Tensor& image) {
+  const auto bytes = encode_png(to_image(image));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return result + "'";
+}
+
+// One command that runs this cell alone: the request through standard input, both implementations.
+std::string repeat_command(const Cell& cell) {
+  std::string command = fmt::format("i2i check - --model {}", quoted(cell.model));
+  if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
+  if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
+  if (!cell.features.empty()) command += " --features=" + quoted(cell.features);
+  return command + " <<< " + quoted(to_json(cell.request).dump());
+}
+
+bool is_latents(std::string_view name) { return name == "loop.latents_out"; }
+
+/// The first, traced run of one implementation.
+struct Checked {
+  Result result;
+  CollectingTrace trace{is_latents};
+  std::int64_t added_bytes = 0;
+};
+
+void check_run(Checked& checked, Pipeline& pipeline, const Request& request, const Image& source,
+               GenerateOptions options) {
+  options.trace = &checked.trace;
+  const PeakMemory memory;
+  checked.result = pipeline.generate(request, source, options);
+  checked.added_bytes = memory.added_bytes();
+}
+
+}  // namespace
+
+const Model& Runner::model(const std::string& name) {
+  if (loaded_model_name_ != name || loaded_model_ == nullptr) {
+    pipelines_.clear();  // two large models at once would not fit
+    loaded_model_.reset();
+    loaded_model_ = load_model(name);
+    loaded_model_name_ = name;
+  }
+  return *loaded_model_;
+}
+
+const Image& Runner::source(const std::string& address) {
+  auto found = sources_.find(address);
+  if (found == sources_.end()) found = sources_.emplace(address, load_source_image(address)).first;
+  return found->second;
+}
+
+Pipeline& Runner::pipeline(const std::string& implementation, const std::string& model_name, const std::string& dtype,
+                           const std::string& features) {
+  model(model_name);
+  const bool takes_features = implementation != implementation_names().front();
+  const std::string key = implementation + "|" + dtype + "|" + (takes_features ? features : "");
+  std::unique_ptr<Pipeline>& slot = pipelines_[key];
+  if (slot == nullptr) {
+    PipelineOptions options;
+    options.device = device_;
+    options.dtype = parse_dtype(dtype);
+    if (takes_features) options.features = parse_features(features);
+    slot = make_pipeline(implementation, loaded_model_, options);
+  }
+  return *slot;
+}
+
+CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
+  CellRow row;
+  row.index = cell.index;
+  row.axes = cell.axes;
+  row.command = repeat_command(cell);
+  try {
+    Request request = cell.request;
+    if (!request.seed) request.seed = 0;  // both sides must draw the same noise
+    const Image& picture = source(request.source_image);
+    GenerateOptions options;
+    options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model).config);
+    options.noise = noise_;
+    Pipeline& reference = pipeline("reference", cell.model, "fp32", "");
+    Pipeline& optimized = pipeline("optimized", cell.model, cell.dtype, cell.features);
+
+    Checked reference_check, optimized_check;
+    check_run(reference_check, reference, request, picture, options);
+    check_run(optimized_check, optimized, request, picture, options);
+    const at::Tensor& images = reference_check.result.images;
+    row.warnings = reference_check.result.warnings;
+    row.latents_drift = latents_drift(reference_check.trace, optimized_check.trace);
+    row.reference_png = png_of(images[0]);
+    row.optimized_png = png_of(optimized_check.result.images[0]);
+    const auto source_png =
+        encode_png(resize_lanczos(picture, static_cast<int>(images.size(2)), static_cast<int>(images.size(1))));
+    row.source_png.assign(source_png.begin(), source_png.end());
+
+    nlohmann::json bounds = default_bounds(cell.dtype);
+    bounds.update(sweep.bounds);
+    std::string problem;
+    row.metrics = compare_images(images, optimized_check.result.images, sweep.metrics, bounds, problem);
+    MetricRow latents;
+    latents.name = "latents_max_abs";
+    for (const double distance : row.latents_drift) latents.value = std::max(latents.value, distance);
+    row.metrics.push_back(latents);
+    if (!problem.empty()) {
+      row.verdict = "failed";
+      row.reason = problem;
+      return row;  // a failed cell has no latency
+    }
+    row.reason = mistrust_reason(images, picture);
+    row.verdict = row.reason.empty() ? "passed" : "mistrusted";
+
+    std::vector<Result> reference_runs, optimized_runs;
+    const auto time = [&](Pipeline& timed, std::vector<Result>& runs) {
+      runs.push_back(timed.generate(request, picture, options));
+      runs.back().images = at::Tensor();  // only the times are kept
+    };
+    for (int i = -sweep.warmup; i < sweep.repetitions; ++i) {
+      if (i == 0) {
+        reference_runs.clear();
+        optimized_runs.clear();
+      }
+      // A/B/B/A: whoever goes first changes, so that a machine that speeds up or slows down favours neither.
+      if (i % 2 == 0) {
+        time(reference, reference_runs);
+        time(optimized, optimized_runs);
+      } else {
+        time(optimized, optimized_runs);
+        time(reference, reference_runs);
+      }
+    }
+    row.implementations.push_back(summarize_runs("reference", reference_runs));
+    row.implementations.back().cold_ms = reference_check.result.total_ms;
+    row.implementations.back().peak_host_bytes = reference_check.added_bytes;
+    row.implementations.push_back(summarize_runs("optimized", optimized_runs));
+    row.implementations.back().cold_ms = optimized_check.result.total_ms;
+    row.implementations.back().peak_host_bytes = optimized_check.added_bytes;
+    row.speedup = paired_ratio(row.implementations[0].total_ms.samples, row.implementations[1].total_ms.samples);
+    row.speedup_verdict = judge_ratio(*row.speedup);
+  } catch (const Error& error) {
+    row.verdict = error.code() == ErrorCode::kUsage ? "unsupported" : "failed";
+    row.reason = error.what();
+  }
+  return row;
+}
+
+}  // namespace i2i

@@ -1,0 +1,39 @@
+// Runs one cell: both implementations on the same noise, compared first, timed only if they agree. Keeps models,
+// pipelines and source pictures loaded from one cell to the next.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "harness/sweep.h"
+#include "interface/image.h"
+#include "interface/pipeline.h"
+#include "reports/report.h"
+
+namespace i2i {
+
+class Runner {
+ public:
+  explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage)
+      : device_(std::move(device)), noise_(noise) {}
+
+  /// Never throws for what a cell does wrong: that is its verdict. @throws Error(kUsage) for unknown names
+  CellRow run(const Sweep& sweep, const Cell& cell);
+
+  /// The pipeline that a cell would use; loaded at the first call.
+  Pipeline& pipeline(const std::string& implementation, const std::string& model, const std::string& dtype,
+                     const std::string& features);
+  const Model& model(const std::string& name);
+  const Image& source(const std::string& address);
+
+ private:
+  std::string device_;
+  NoiseMode noise_;
+  std::string loaded_model_name_;
+  std::shared_ptr<const Model> loaded_model_;
+  std::map<std::string, std::unique_ptr<Pipeline>> pipelines_;  // of the loaded model only
+  std::map<std::string, Image> sources_;
+};
+
+}  // namespace i2i

@@ -1,0 +1,195 @@
+#include "harness/sweep.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+
+#include "harness/implementations.h"
+#include "harness/metrics/metric.h"
+
+namespace i2i {
+namespace {
+
+using nlohmann::json;
+
+const std::vector<std::string> kRequestAxes = {
+    "strength", "guidance_scale", "image_guidance_scale", "steps",       "batch_size", "seed",
+    "prompt",   "prompt_2",       "negative_prompt",      "source_image"};
+const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "size"};
+
+bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string as_text(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+json load_document(const std::string& path) {
+  try {
+    return json::parse(read_text(path));
+  } catch (const json::exception& error) {
+    throw Error(ErrorCode::kUsage, fmt::format("{} is not a JSON document: {}", path, error.what()));
+  }
+}
+
+void check_keys(const json& document, const std::string& path) {
+  static const std::vector<std::string> known = {"name",    "description", "model",       "scheduler",
+                                                 "dtype",   "features",    "request",     "axes",
+                                                 "metrics", "bounds",      "repetitions", "warmup"};
+  if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
+  for (const auto& [key, value] : document.items()) {
+    if (!is_one_of(key, known)) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("{}: there is no key '{}'; known: {}", path, key, fmt::join(known, ", ")));
+    }
+  }
+  if (!document.contains("request") || !document["request"].is_object()) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("{}: 'request' must be an object, the request that all cells share", path));
+  }
+}
+
+// "name=v1,v2": numbers stay numbers where the axis is one of the request's.
+void apply_override(json& document, const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    throw Error(ErrorCode::kUsage, fmt::format("--axis {}: expected name=value,value", text));
+  }
+  const std::string name = text.substr(0, equals);
+  json values = json::array();
+  std::istringstream parts(text.substr(equals + 1));
+  for (std::string part; std::getline(parts, part, ',');) {
+    const json number = json::parse(part, nullptr, false);
+    values.push_back(is_one_of(name, kRequestAxes) && number.is_number() ? number : json(part));
+  }
+  document["axes"][name] = values;
+}
+
+std::vector<std::pair<std::string, std::vector<json>>> read_axes(const json& document) {
+  std::vector<std::pair<std::string, std::vector<json>>> axes;
+  const json& given = document.value("axes", json::object());
+  // In axis_names' order, whatever the file's: a store must find its cells again.
+  for (const std::string& name : axis_names()) {
+    if (!given.contains(name)) continue;
+    if (!given[name].is_array() || given[name].empty()) {
+      throw Error(ErrorCode::kUsage, fmt::format("axis '{}' needs a list of at least one value", name));
+    }
+    axes.emplace_back(name, given[name].get<std::vector<json>>());
+  }
+  for (const auto& [name, values] : given.items()) {
+    if (!is_one_of(name, axis_names())) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("there is no axis '{}'; known: {}", name, fmt::join(axis_names(), ", ")));
+    }
+  }
+  return axes;
+}
+
+void apply_axis(Cell& cell, json& request, const std::string& name, const json& value) {
+  const std::string text = as_text(value);
+  if (is_one_of(name, kRequestAxes)) {
+    request[name] = value;
+  } else if (name == "model") {
+    cell.model = text;
+  } else if (name == "scheduler") {
+    cell.scheduler = text;
+  } else if (name == "dtype") {
+    cell.dtype = text;
+  } else if (name == "features") {
+    cell.features = text;
+  } else {  // size: "64x48"
+    int width = 0, height = 0;
+    if (std::sscanf(text.c_str(), "%dx%d", &width, &height) != 2) {
+      throw Error(ErrorCode::kUsage, fmt::format("size '{}': expected WIDTHxHEIGHT, for instance 64x48", text));
+    }
+    request["width"] = width;
+    request["height"] = height;
+  }
+}
+
+}  // namespace
+
+const std::vector<std::string>& axis_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = kOptionAxes;
+    all.insert(all.end(), kRequestAxes.begin(), kRequestAxes.end());
+    return all;
+  }();
+  return names;
+}
+
+std::string read_text(const std::string& path) {
+  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error(ErrorCode::kUsage, fmt::format("{} cannot be opened", path));
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string resolve_source(const std::string& source, const std::string& file) {
+  const bool is_address = source.starts_with("data:") || source.find("://") != std::string::npos;
+  if (source.empty() || is_address || std::filesystem::path(source).is_absolute() || file == "-") return source;
+  return (std::filesystem::absolute(file).parent_path() / source).lexically_normal().string();
+}
+
+Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+  Sweep sweep;
+  json document = load_document(path);
+  check_keys(document, path);
+  for (const std::string& text : overrides) apply_override(document, text);
+  const auto axes = read_axes(document);
+  sweep.name = document.value("name", std::filesystem::path(path).stem().string());
+  sweep.warmup = document.value("warmup", sweep.warmup);
+  sweep.repetitions = document.value("repetitions", sweep.repetitions);
+  sweep.metrics = document.value("metrics", std::vector<std::string>{"ssim", "lpips", "psnr"});
+  sweep.bounds = document.value("bounds", json::object());
+  sweep.document = document;
+  for (const std::string& name : sweep.metrics) metric_by_name(name);
+  if (sweep.repetitions < 1 || sweep.warmup < 0)
+    throw Error(ErrorCode::kUsage, "repetitions must be at least 1, warmup at least 0");
+
+  std::size_t count = 1;
+  for (const auto& [name, values] : axes) {
+    count *= values.size();
+    std::vector<std::string> texts;
+    for (const json& value : values) texts.push_back(as_text(value));
+    sweep.axes.emplace_back(name, texts);
+  }
+  for (std::size_t index = 0; index < count; ++index) {
+    Cell cell;
+    cell.index = static_cast<int>(index);
+    cell.model = document.value("model", "scenes");
+    cell.scheduler = document.value("scheduler", "");
+    cell.dtype = document.value("dtype", "fp32");
+    cell.features = document.value("features", "");
+    json request = document["request"];
+    std::size_t rest = index, block = count;
+    for (const auto& [name, values] : axes) {
+      block /= values.size();
+      const json& value = values[rest / block];
+      rest %= block;
+      apply_axis(cell, request, name, value);
+      cell.axes.emplace_back(name, as_text(value));
+      cell.key += fmt::format("{}{}={}", cell.key.empty() ? "" : " ", name, as_text(value));
+    }
+    if (request.contains("source_image") && request["source_image"].is_string()) {
+      request["source_image"] = resolve_source(request["source_image"].get<std::string>(), path);
+    }
+    parse_dtype(cell.dtype);
+    parse_features(cell.features);
+    try {
+      cell.request = parse_request(request);
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("cell {} ({}): {}", index, cell.key, error.what()), error.violations());
+    }
+    sweep.cells.push_back(std::move(cell));
+  }
+  return sweep;
+}
+
+}  // namespace i2i

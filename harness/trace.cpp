@@ -1,0 +1,31 @@
+#include "harness/trace.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace i2i {
+
+void CollectingTrace::tensor(std::string_view name, int /*step*/, const at::Tensor& value) {
+  if (!wanted_(name)) return;
+  auto found = std::find_if(tensors_.begin(), tensors_.end(), [&](const auto& entry) { return entry.first == name; });
+  if (found == tensors_.end()) found = tensors_.insert(tensors_.end(), {std::string(name), {}});
+  found->second.push_back(value.detach().to(at::kCPU).contiguous().clone());
+}
+
+std::vector<std::pair<std::string, at::Tensor>> CollectingTrace::stacked() const {
+  std::vector<std::pair<std::string, at::Tensor>> result;
+  for (const auto& [name, values] : tensors_) {
+    result.emplace_back(name, name.starts_with("loop.") ? at::stack(values) : values.front());
+  }
+  return result;
+}
+
+const std::vector<at::Tensor>& CollectingTrace::of(std::string_view name) const {
+  static const std::vector<at::Tensor> none;
+  const auto found =
+      std::find_if(tensors_.begin(), tensors_.end(), [&](const auto& entry) { return entry.first == name; });
+  return found == tensors_.end() ? none : found->second;
+}
+
+}  // namespace i2i
