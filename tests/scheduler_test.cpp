@@ -86,7 +86,7 @@ TEST(Schedule, TimestepsAndSigmasAreDiffusers) {
   EXPECT_GT(compared, 800);
 }
 
-/// make_goldens.py's stand-in for a model, word for word.
+/// The stand-in for a model that schedules.py has, word for word.
 at::Tensor answer(const at::Tensor& sample, double timestep) {
   const auto x = sample.to(at::kDouble);
   const auto phase = at::arange(x.numel(), at::kDouble).reshape(x.sizes());
