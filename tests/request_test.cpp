@@ -251,14 +251,14 @@ TEST(Request, UnparsableTextIsAnInvalidRequest) {
                                     "{}{}",
                                     valid + "x",
                                     valid + valid,
-                                    "'" + valid + "'",
+                                    std::string("'") + valid + "'",
                                     "{'prompt': 'x'}",
                                     "{prompt: \"x\"}",
                                     "{\"prompt\" \"x\"}",
                                     "{\"prompt\": }",
                                     "{,}",
-                                    "// comment\n" + valid,
-                                    "/* comment */" + valid,
+                                    std::string("// comment\n") + valid,
+                                    std::string("/* comment */") + valid,
                                     valid.substr(0, valid.size() - 1) + ",}",
                                     "<html></html>",
                                     "%PDF-1.4",
@@ -267,8 +267,8 @@ TEST(Request, UnparsableTextIsAnInvalidRequest) {
                                     std::string("\xff\xfe{\0}\0", 6),
                                     million_brackets,
                                     deep_objects,
-                                    inserted("\"x\":" + million_brackets),
-                                    inserted("\"x\":" + deep_objects),
+                                    inserted(std::string("\"x\":") + million_brackets),
+                                    inserted(std::string("\"x\":") + deep_objects),
                                     inserted("\"strength\": NaN"),
                                     inserted("\"strength\": Infinity"),
                                     inserted("\"strength\": -Infinity"),
@@ -357,7 +357,7 @@ TEST(Request, DamagedTextsNeverDoAnythingButParseOrBeRefused) {
         default:
           text.insert(at, valid.substr(random() % valid.size(), random() % 20));
       }
-      if (text.empty()) text = " ";
+      if (text.empty()) text.push_back(' ');
     }
     try {
       const Request request = parse_request(text);

@@ -231,7 +231,7 @@ TEST(SourceImage, DamagedFilesGiveAPictureOrARefusal) {
       for (std::uint64_t edits = 1 + random() % 3; edits > 0; --edits) {
         // Headers decide more than pixels: half of the damage goes there.
         const std::size_t at = random() % (random() % 2 == 0 ? std::min<std::size_t>(file.size(), 64) : file.size());
-        file[at] = random() % 4 == 0 ? 0xFF : static_cast<std::uint8_t>(file[at] ^ (1u << random() % 8));
+        file[at] = random() % 4 == 0 ? std::uint8_t{0xFF} : static_cast<std::uint8_t>(file[at] ^ (1u << random() % 8));
       }
       SCOPED_TRACE(name + ", round " + std::to_string(round));
       try {
