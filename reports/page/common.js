@@ -48,11 +48,12 @@ function percent(share) {
 const range = (interval, format) => `${format(interval.low)} – ${format(interval.high)}`;
 const plural = (count, word) => `${count.toLocaleString('en')} ${word}${count === 1 ? '' : 's'}`;
 
-const metricLabel = name => ({ssim: 'SSIM', lpips: 'LPIPS', psnr: 'PSNR', latents_max_abs: 'Largest latent difference'}[name] ?? name.replaceAll('_', ' '));
+const metricLabel = name => ({ssim: 'SSIM', lpips: 'LPIPS', psnr: 'PSNR', latents_max_abs: 'Largest latent difference', image_max_abs: 'Largest pixel difference'}[name] ?? name.replaceAll('_', ' '));
 function metricText(name, value) {
   if (name === 'psnr') return Number.isFinite(value) ? `${value.toFixed(1)} dB` : value > 0 ? '∞ dB' : small(value);
   if (name !== 'ssim' || !(value > 0.9)) return small(value);
   if (value >= 1) return '1';
+  if (value > 1 - 1e-9) return '≈ 1';
   return String(Number(value.toFixed(Math.min(9, Math.max(4, Math.ceil(-Math.log10(1 - value)) + 1)))));
 }
 const metricOf = (cell, name) => cell.metrics.find(metric => metric.name === name);

@@ -79,11 +79,13 @@ function memoryCard() {
 
 function verdictCard() {
   const {verdicts, cells, reasons, promises, promises_held: held} = report.summary;
+  const missing = axes.reduce((count, axis) => count * axis.values.length, 1) - cells;
   const present = Object.entries(verdicts).filter(([, count]) => count > 0).sort((a, b) => loudness(a[0]) - loudness(b[0]));
   return card('Can it be trusted?', big(`${verdicts.passed ?? 0} of ${cells}`, cells === 1 ? 'cell passed' : 'cells passed'),
     h('div', {class: 'verdict-bar', 'aria-hidden': 'true'}, present.map(([name, count]) => h('i', {class: name, style: `flex-grow:${count}`}))),
     h('ul', {class: 'reasons'}, present.map(([name, count]) => h('li', {}, badge(name), ` ${count}`,
       reasons.filter(row => row.verdict === name).slice(0, 2).map(row => h('span', {class: 'muted'}, ' ', cellList(row.cells), `: ${row.reason || 'no reason given'}`))))),
+    missing > 0 ? h('p', {class: 'muted'}, `${plural(missing, 'combination')} of the axes not measured: the sweep is unfinished, or leaves them out`) : null,
     promises ? h('p', {}, h('a', {href: '#promises'}, `${held} of ${promises} promises hold`)) : null);
 }
 
