@@ -11,9 +11,12 @@ namespace i2i {
 
 /// Structural similarity (Wang et al. 2004): Gaussian window 11 x 11, sigma 1.5, K1 0.01, K2 0.03, data range 1,
 /// population covariance, mean over the pixels whose window lies inside, and over channels. Equals scikit-image's
-/// structural_similarity(gaussian_weights=True, use_sample_covariance=False) and torchmetrics' default.
+/// structural_similarity(gaussian_weights=True, use_sample_covariance=False).
 /// @throws Error(kGenerationFailed) for pictures below 11 x 11 or of different sizes
 double ssim(const at::Tensor& a, const at::Tensor& b);
+
+/// The same over all pixels, borders reflected: equals torchmetrics 1.9's structural_similarity_index_measure.
+double ssim_padded(const at::Tensor& a, const at::Tensor& b);
 
 /// Peak signal-to-noise ratio in dB, data range 1; infinite for equal pictures.
 double psnr(const at::Tensor& a, const at::Tensor& b);

@@ -23,16 +23,18 @@ at::Tensor gaussian_mean(const at::Tensor& image) {
   return at::conv2d(rows, across, no_bias, ones, zeros, ones, 3);
 }
 
-}  // namespace
-
-double ssim(const at::Tensor& a, const at::Tensor& b) {
+double mean_similarity(const at::Tensor& a, const at::Tensor& b, bool pad_borders) {
   if (a.sizes() != b.sizes() || a.size(0) < kWindow || a.size(1) < kWindow) {
     throw Error(ErrorCode::kGenerationFailed,
                 fmt::format("ssim needs two pictures of one size, at least {} x {}; given {} x {} and {} x {}", kWindow,
                             kWindow, a.size(1), a.size(0), b.size(1), b.size(0)));
   }
-  const at::Tensor x = a.to(at::kDouble).permute({2, 0, 1}).unsqueeze(0).contiguous();
-  const at::Tensor y = b.to(at::kDouble).permute({2, 0, 1}).unsqueeze(0).contiguous();
+  const auto prepare = [&](const at::Tensor& image) {
+    const at::Tensor nchw = image.to(at::kDouble).permute({2, 0, 1}).unsqueeze(0).contiguous();
+    constexpr std::int64_t kBorder = kWindow / 2;
+    return pad_borders ? at::reflection_pad2d(nchw, {kBorder, kBorder, kBorder, kBorder}) : nchw;
+  };
+  const at::Tensor x = prepare(a), y = prepare(b);
   const at::Tensor mean_x = gaussian_mean(x), mean_y = gaussian_mean(y);
   const at::Tensor variance_x = gaussian_mean(x * x) - mean_x * mean_x;
   const at::Tensor variance_y = gaussian_mean(y * y) - mean_y * mean_y;
@@ -41,5 +43,11 @@ double ssim(const at::Tensor& a, const at::Tensor& b) {
                          ((mean_x * mean_x + mean_y * mean_y + kC1) * (variance_x + variance_y + kC2));
   return map.mean().item<double>();
 }
+
+}  // namespace
+
+double ssim(const at::Tensor& a, const at::Tensor& b) { return mean_similarity(a, b, false); }
+
+double ssim_padded(const at::Tensor& a, const at::Tensor& b) { return mean_similarity(a, b, true); }
 
 }  // namespace i2i

@@ -1,0 +1,95 @@
+// Promise: a sweep file expands to the cells that it describes, in a stable order, and says what is wrong with it.
+#include "harness/sweep.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+namespace i2i {
+namespace {
+
+class SweepFile : public testing::Test {
+ protected:
+  std::string write(const std::string& text) {
+    const std::string path = testing::TempDir() + "sweep_test.json";
+    std::ofstream(path) << text;
+    return path;
+  }
+  std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {}) {
+    try {
+      load_sweep(write(text), overrides);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+  const std::string request_ = R"("request": {"source_image": "a.png", "prompt": "x", "negative_prompt": ""})";
+};
+
+TEST_F(SweepFile, ExpandsInAStableOrderTheLastAxisFastest) {
+  const Sweep sweep = load_sweep(
+      write("{" + request_ + R"(, "axes": {"steps": [2, 4], "scheduler": ["ddim", "euler"], "strength": [0.5, 1]}})"),
+      {});
+  ASSERT_EQ(sweep.cells.size(), 8u);
+  EXPECT_EQ(sweep.cells[0].key, "scheduler=ddim strength=0.5 steps=2");
+  EXPECT_EQ(sweep.cells[1].key, "scheduler=ddim strength=0.5 steps=4");
+  EXPECT_EQ(sweep.cells[7].key, "scheduler=euler strength=1 steps=4");
+  EXPECT_EQ(sweep.cells[7].request.steps, 4);
+  EXPECT_EQ(sweep.cells[7].scheduler, "euler");
+  std::set<std::string> keys;
+  for (const Cell& cell : sweep.cells) keys.insert(cell.key);
+  EXPECT_EQ(keys.size(), 8u);
+}
+
+TEST_F(SweepFile, SizesBecomeWidthAndHeight) {
+  const Sweep sweep = load_sweep(write("{" + request_ + R"(, "axes": {"size": ["64x48"]}})"), {});
+  EXPECT_EQ(sweep.cells.at(0).request.width, 64);
+  EXPECT_EQ(sweep.cells.at(0).request.height, 48);
+}
+
+TEST_F(SweepFile, SourcesAreRelativeToTheFile) {
+  const Sweep sweep = load_sweep(write("{" + request_ + "}"), {});
+  EXPECT_EQ(sweep.cells.at(0).request.source_image,
+            (std::filesystem::path(testing::TempDir()) / "a.png").lexically_normal().string());
+}
+
+TEST_F(SweepFile, OverridesReplaceAnAxis) {
+  const Sweep sweep = load_sweep(write("{" + request_ + R"(, "axes": {"steps": [2, 4]}})"), {"steps=5,6,7", "seed=1"});
+  ASSERT_EQ(sweep.cells.size(), 3u);
+  EXPECT_EQ(sweep.cells[2].request.steps, 7);
+  EXPECT_EQ(sweep.cells[2].request.seed, 1u);
+}
+
+TEST_F(SweepFile, SaysWhatIsWrong) {
+  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"stregth": [1]}})").find("no axis 'stregth'; known: model"),
+            std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "axis": {}})").find("no key 'axis'"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"steps": []}})").find("at least one value"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"size": ["64"]}})").find("WIDTHxHEIGHT"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "metrics": ["smim"]})").find("no metric 'smim'"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + "}", {"steps"}).find("expected name=value"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "features": "winogard"})").find("winogard"), std::string::npos);
+  EXPECT_NE(error_of("[").find("not a JSON document"), std::string::npos);
+}
+
+TEST_F(SweepFile, AnInvalidCellIsNamedBeforeAnythingRuns) {
+  const std::string message = error_of("{" + request_ + R"(, "axes": {"strength": [0.5, 1.2]}})");
+  EXPECT_NE(message.find("cell 1 (strength=1.2)"), std::string::npos) << message;
+  EXPECT_NE(message.find("1.2 is above the maximum 1"), std::string::npos) << message;
+}
+
+TEST(SweepFiles, ThoseThatComeWithI2iExpand) {
+  const std::string folder = I2I_SOURCE_DIR "/datasets/sweeps/";
+  EXPECT_EQ(load_sweep(folder + "demo.json", {}).cells.size(), 4u * 3 * 3 * 2);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const Sweep sweep = load_sweep(entry.path().string(), {});
+    EXPECT_FALSE(sweep.cells.empty()) << entry.path();
+    for (const Cell& cell : sweep.cells)
+      EXPECT_TRUE(std::filesystem::exists(cell.request.source_image)) << cell.request.source_image;
+  }
+}
+
+}  // namespace
+}  // namespace i2i
