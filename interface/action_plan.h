@@ -1,4 +1,5 @@
-// What a request means for a model: size, steps, guidance passes, seed. The meaning of parameters, no arithmetic on samples.
+// What a request means for a model: size, steps, guidance passes, seed. The meaning of parameters, no arithmetic on
+// samples.
 #pragma once
 
 #include <cstdint>
@@ -10,17 +11,18 @@
 
 namespace i2i {
 
-/// kNone: one conditional pass. kText: [negative, positive]. kTextAndImage: [text+image, image, neither] (semantics.md section 10).
+/// kNone: one conditional pass. kText: [negative, positive]. kTextAndImage: [text+image, image, neither] (semantics.md
+/// section 10).
 enum class GuidanceMode { kNone, kText, kTextAndImage };
 
 struct ActionPlan {
-  int width = 0;   ///< pixels, a multiple of the VAE's factor
+  int width = 0;  ///< pixels, a multiple of the VAE's factor
   int height = 0;
   int requested_width = 0;  ///< before flooring; feeds SDXL InstructPix2Pix time ids only where diffusers does so
   int requested_height = 0;
   int num_inference_steps = 0;
-  int steps_to_run = 0;  ///< max(1, min(int(n * strength), n))
-  int t_start = 0;       ///< num_inference_steps - steps_to_run; always 0 when starts_from_noise
+  int steps_to_run = 0;            ///< max(1, min(int(n * strength), n))
+  int t_start = 0;                 ///< num_inference_steps - steps_to_run; always 0 when starts_from_noise
   bool starts_from_noise = false;  ///< 8 channels and strength == 1: no VAE draw, noise * init_noise_sigma
   GuidanceMode guidance = GuidanceMode::kNone;
   std::uint64_t seed = 0;

@@ -1,4 +1,5 @@
-// What a checkpoint folder says about itself, as plain data. Missing keys hold diffusers' class defaults (semantics.md section 1).
+// What a checkpoint folder says about itself, as plain data. Missing keys hold diffusers' class defaults (semantics.md
+// section 1).
 #pragma once
 
 #include <cstdint>
@@ -65,7 +66,7 @@ struct UNetConfig {
 
 /// One model folder.
 struct ModelConfig {
-  std::string name;  ///< as given on the command line
+  std::string name;                              ///< as given on the command line
   std::vector<TextEncoderConfig> text_encoders;  ///< one, or two for SDXL
   UNetConfig unet;
   VaeConfig vae;

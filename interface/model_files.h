@@ -15,19 +15,21 @@
 
 namespace i2i {
 
-/// Checkpoint key -> tensor. Keys are diffusers' names of today: text encoders without "text_model.", VAE attention as to_q.
+/// Checkpoint key -> tensor. Keys are diffusers' names of today: text encoders without "text_model.", VAE attention as
+/// to_q.
 using Weights = std::map<std::string, at::Tensor>;
 
 struct Model {
   ModelConfig config;
-  std::vector<Tokenizer> tokenizers;         ///< one per text encoder
-  std::vector<Weights> text_encoder_weights; ///< one per text encoder
+  std::vector<Tokenizer> tokenizers;          ///< one per text encoder
+  std::vector<Weights> text_encoder_weights;  ///< one per text encoder
   Weights unet_weights;
   Weights vae_weights;
 };
 
-/// Loads a folder in diffusers layout, "scenes" (the embedded model), or "synthetic:sd15|sd21|sdxl|sd15-ip2p|sdxl-ip2p".
-/// Every key is checked against checkpoint_layout: missing, extra and misshapen tensors are one error that names them all.
+/// Loads a folder in diffusers layout, "scenes" (the embedded model), or
+/// "synthetic:sd15|sd21|sdxl|sd15-ip2p|sdxl-ip2p". Every key is checked against checkpoint_layout: missing, extra and
+/// misshapen tensors are one error that names them all.
 /// @throws Error(kGenerationFailed) for broken files, Error(kUsage) for an unknown name, listing those known
 std::shared_ptr<const Model> load_model(const std::string& path_or_name);
 
@@ -40,7 +42,8 @@ Weights read_safetensors(const std::string& path);
 /// Writes tensors (float32, float16, bfloat16, float64, int64) as safetensors, in the order given.
 void write_safetensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& path);
 
-/// Tensor names and shapes that a config asks for; the synthetic models are filled from it and loaded ones checked by it.
+/// Tensor names and shapes that a config asks for; the synthetic models are filled from it and loaded ones checked by
+/// it.
 using CheckpointLayout = std::vector<std::pair<std::string, std::vector<std::int64_t>>>;
 CheckpointLayout text_encoder_layout(const TextEncoderConfig& config);
 CheckpointLayout unet_layout(const UNetConfig& config);

@@ -2,8 +2,8 @@
 // Both implementations draw from this class: noise is an input, not arithmetic.
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <vector>

@@ -1,4 +1,5 @@
-// The contract that both implementations fulfil: one virtual generate, and the seams through which a harness looks inside.
+// The contract that both implementations fulfil: one virtual generate, and the seams through which a harness looks
+// inside.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -58,7 +59,8 @@ struct GenerateOptions {
   SchedulerSpec scheduler;
   NoiseMode noise = NoiseMode::kPerImage;
   TraceSink* trace = nullptr;
-  /// [L,B,4,h,w]: when defined, step i starts from locked_latents[i] instead of the step before (step-locked comparison).
+  /// [L,B,4,h,w]: when defined, step i starts from locked_latents[i] instead of the step before (step-locked
+  /// comparison).
   at::Tensor locked_latents;
 };
 

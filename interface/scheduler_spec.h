@@ -11,9 +11,9 @@
 namespace i2i {
 
 struct SchedulerSpec {
-  std::string name;       ///< canonical: "ddim", "pndm", "euler", "euler_a", "dpmpp_2m"
-  std::string class_name; ///< diffusers' class
-  nlohmann::json config;  ///< every key that the class reads, with its effective value
+  std::string name;        ///< canonical: "ddim", "pndm", "euler", "euler_a", "dpmpp_2m"
+  std::string class_name;  ///< diffusers' class
+  nlohmann::json config;   ///< every key that the class reads, with its effective value
 };
 
 /// @param text   "" for the model's own scheduler, else NAME[:key=value,...]; NAME is canonical, an alias

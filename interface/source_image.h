@@ -28,7 +28,8 @@ Image load_source_image(const std::string& address, const SourceLimits& limits =
 /// Decodes an encoded picture held in memory; the second half of load_source_image.
 Image decode_image(std::span<const std::uint8_t> encoded, const std::string& name, const SourceLimits& limits = {});
 
-/// Which axis Pillow resizes first: 12.3 and older always the horizontal one, 13.0 by the sizes (semantics.md section 2).
+/// Which axis Pillow resizes first: 12.3 and older always the horizontal one, 13.0 by the sizes (semantics.md section
+/// 2).
 enum class PillowOrder { kPillow13, kPillow12 };
 
 /// Pillow's Lanczos on RGB8, byte for byte; stretches, never crops. The same size gives an untouched copy.

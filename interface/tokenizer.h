@@ -1,4 +1,5 @@
-// CLIP's byte-level BPE tokenizer (Radford et al. 2021; the behaviour matched is transformers' CLIPTokenizer, semantics.md section 4).
+// CLIP's byte-level BPE tokenizer (Radford et al. 2021; the behaviour matched is transformers' CLIPTokenizer,
+// semantics.md section 4).
 #pragma once
 
 #include <cstdint>
