@@ -66,6 +66,11 @@ def export(state_dir: Path, model_dir: Path) -> None:
     self_check(new)
     for name, network in ("vae", vae), ("text_encoder", first), ("text_encoder_2", second), ("unet", unet):
         network.half().save_pretrained(new / name)
+        config = json.loads((new / name / "config.json").read_text())
+        config.pop("_name_or_path", None)  # a path of the machine it was trained on
+        write_json(new / name / "config.json", config)
+        for file in (new / name).iterdir():
+            file.chmod(0o644)
     size = sum(f.stat().st_size for f in new.rglob("*") if f.is_file())
     assert size <= 24_000_000, f"{size} bytes are more than the 24 MB allowed"
     if model_dir.exists():

@@ -14,7 +14,7 @@ from pairs import caption_pair, encode_scenes, scene_groups, source_of
 from tokenizer import WordTokenizer
 
 BATCH, LAYOUTS, PEAK_RATE, WARM_UP = 32, 7000, 8e-4, 200
-SAVE_EVERY = 360.0  # seconds
+SAVE_EVERY = 240.0  # seconds
 # Chances of what the UNet does not see; without the source it learns to draw from the text alone.
 NO_TEXT, NO_IMAGE, NEITHER = 0.07, 0.18, 0.07
 TIME_IDS = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0)
