@@ -35,8 +35,10 @@ std::vector<Window> windows(int in_size, int out_size) {
   std::vector<double> exact;
   for (int i = 0; i < out_size; ++i) {
     const double centre = (i + 0.5) * scale;
+    // NOLINTBEGIN(bugprone-incorrect-roundings): Pillow truncates these sums towards zero, and so must we.
     const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
     const int last = std::min(static_cast<int>(centre + support + 0.5), in_size);
+    // NOLINTEND(bugprone-incorrect-roundings)
     exact.clear();
     double sum = 0.0;
     for (int x = first; x < last; ++x) {

@@ -190,7 +190,7 @@ TEST(SourceImage, DecompressionBombsAreRefusedByTheirHeader) {
 }
 
 TEST(SourceImage, UnsupportedFormatsAreNamed) {
-  EXPECT_SAYS("GIF is not supported; supported are PNG, JPEG, WebP, BMP and TIFF", refusal(bytes_of("GIF89a\1\0\1\0")));
+  EXPECT_SAYS("GIF is not supported; supported are PNG, JPEG, WebP, BMP and TIFF", refusal(bytes_of("GIF89a\1\1\1\1")));
   EXPECT_SAYS("AVIF", refusal(bytes_of(std::string("\0\0\0\x1c", 4) + "ftypavif")));
   EXPECT_SAYS("HEIF", refusal(bytes_of(std::string("\0\0\0\x1c", 4) + "ftypheic")));
   EXPECT_SAYS("JPEG 2000", refusal(bytes_of("\xFF\x4F\xFF\x51")));
