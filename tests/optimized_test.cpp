@@ -105,7 +105,7 @@ struct Traced {
   Recorder trace;
 };
 Traced run(Pipeline& pipeline, const Model& model, const Request& request, const std::string& scheduler,
-        const at::Tensor& locked = {}) {
+           const at::Tensor& locked = {}) {
   Traced done;
   GenerateOptions options;
   options.scheduler = resolve_scheduler(scheduler, model.config);

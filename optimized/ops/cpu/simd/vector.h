@@ -95,20 +95,21 @@ inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
 inline Vector silu(Vector x) { return x / (1.0f + exponential(-x)); }
 inline Vector quick_gelu(Vector x) { return x / (1.0f + exponential(x * -1.702f)); }
 
-/// erf by Abramowitz & Stegun 7.1.26: absolute error below 1.5e-7 before rounding, on the scale of a float's last place
-/// at 1.
-inline Vector error_function(Vector x) {
-  const Vector a = absolute(x);
+/// 1 - erf(a) for a >= 0 by Abramowitz & Stegun 7.1.26: absolute error below 1.5e-7, about a float's last place at 1.
+inline Vector complementary_error_function(Vector a) {
   const Vector t = 1.0f / (1.0f + 0.3275911f * a);
   Vector p = splat(1.061405429f);
   p = p * t - 1.453152027f;
   p = p * t + 1.421413741f;
   p = p * t - 0.284496736f;
   p = p * t + 0.254829592f;
-  const Vector y = 1.0f - p * t * exponential(-a * a);
-  return choose(x < 0.0f, -y, y);
+  return p * t * exponential(-a * a);
 }
-inline Vector gelu(Vector x) { return x * 0.5f * (1.0f + error_function(x * 0.70710678f)); }
+/// x * (1 + erf(x / sqrt(2))) / 2. Negative x take the complement itself: 1 + erf would cancel.
+inline Vector gelu(Vector x) {
+  const Vector half = 0.5f * complementary_error_function(absolute(x) * 0.70710678f);
+  return x * choose(x < 0.0f, half, 1.0f - half);
+}
 
 }  // namespace
 
