@@ -1,6 +1,7 @@
 // The promise: the reference is deterministic, a picture does not depend on the batch it is in, the corners of
 // strength, guidance and size do what the contract says, and broken numbers become an error that says where.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <limits>
