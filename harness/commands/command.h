@@ -39,6 +39,7 @@ void add_run(CLI::App& app, int& exit_code);
 void add_check(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
+void add_promises(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_lists(CLI::App& app, int& exit_code);  ///< models, schedulers, datasets, features, schema, doctor
 
