@@ -1,5 +1,6 @@
 // Loads a model from a folder in diffusers layout and brings its tensor names to those of today.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -31,20 +32,20 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 }
 
 /// CLIPTextModel's keys without their prefix; the position_ids buffer of older versions is left out.
-Weights normalized_text_encoder(Weights stored) {
+Weights normalized_text_encoder(const Weights& stored) {
   Weights weights;
-  for (auto& [key, tensor] : stored) {
+  for (const auto& [key, tensor] : stored) {
     std::string name = key;
     replace_prefix(name, "text_model.");
-    if (name != "embeddings.position_ids") weights.emplace(std::move(name), std::move(tensor));
+    if (name != "embeddings.position_ids") weights.emplace(std::move(name), tensor);
   }
   return weights;
 }
 
 /// The VAE's attention was once named query, key, value, proj_attn, and in some files its linears are 1x1 convolutions.
-Weights normalized_vae(Weights stored) {
+Weights normalized_vae(const Weights& stored) {
   Weights weights;
-  for (auto& [key, tensor] : stored) {
+  for (auto [key, tensor] : stored) {
     std::string name = key;
     if (name.find(".attentions.") != name.npos) {
       replace_all(name, ".query.", ".to_q.");
@@ -204,7 +205,7 @@ std::vector<std::pair<std::string, std::string>> named_models() {
 }
 
 std::shared_ptr<const Model> load_model(const std::string& path_or_name) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   if (path_or_name == "scenes") return load_folder(datasets_folder() / "models" / "scenes", path_or_name);
   for (const SyntheticModel& synthetic : synthetic_models())
     if (synthetic.name == path_or_name) return make_synthetic_model(synthetic);

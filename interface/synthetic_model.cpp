@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 
 #include <cmath>
 
@@ -30,7 +31,7 @@ at::Tensor synthetic_tensor(const std::string& name, const std::vector<std::int6
 Weights synthetic_weights(const CheckpointLayout& layout, const std::string& name) {
   std::vector<at::Tensor> tensors(layout.size());
   at::parallel_for(0, static_cast<std::int64_t>(layout.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    const at::NoGradGuard no_grad;
+    const c10::NoGradGuard no_grad;
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
       tensors[i] = synthetic_tensor(layout[i].first, layout[i].second, seed_of(name + "/" + layout[i].first));
   });
