@@ -19,7 +19,8 @@ const std::vector<FeatureDescription>& known_features() {
 
 Features make_features(const std::map<std::string, bool>& switches) {
   Features features;
-  for (const auto& [name, on] : switches) {
+  for (const auto& entry : switches) {
+    const std::string& name = entry.first;
     const auto& known = known_features();
     const auto found =
         std::find_if(known.begin(), known.end(), [&](const auto& feature) { return feature.name == name; });
@@ -28,7 +29,7 @@ Features make_features(const std::map<std::string, bool>& switches) {
       for (const auto& feature : known) names += (names.empty() ? "" : ", ") + feature.name;
       throw Error(ErrorCode::kUsage, fmt::format("unknown feature \"{}\"; known: {}", name, names));
     }
-    features.*found->on = on;
+    features.*found->on = entry.second;
   }
   return features;
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -305,7 +306,7 @@ class Stepper {
 };
 
 Result OptimizedPipeline::generate(const Request& request, const Image& source, const GenerateOptions& options) try {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
   const auto start = std::chrono::steady_clock::now();
   TraceSink* trace = options.trace;
@@ -446,7 +447,7 @@ std::unique_ptr<Pipeline> make_optimized_pipeline(std::shared_ptr<const Model> m
     throw Error(ErrorCode::kUsage, "unsupported dtype bfloat16: this processor lacks AVX512_BF16");
   }
   at::get_num_threads();  // lets torch settle the number of OpenMP threads, which our operators share
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
   return std::make_unique<OptimizedPipeline>(std::move(model), options);
 }

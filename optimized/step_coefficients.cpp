@@ -106,7 +106,8 @@ Values spaced_timesteps(const SchedulerSpec& spec, int n, bool keep_fractions) {
   const double offset = number(spec, "steps_offset", 0);
   Values values;
   if (spacing == "leading") {
-    for (int i = n - 1; i >= 0; --i) values.push_back(static_cast<double>(i * (training / n)) + offset);
+    const int ratio = training / n;
+    for (int i = n - 1; i >= 0; --i) values.push_back(static_cast<double>(i * ratio) + offset);
   } else if (spacing == "linspace") {
     values = linspace(0, training - 1, n);
     if (!keep_fractions) values = rounded(values);
@@ -373,7 +374,8 @@ StepSchedule dpmpp_2m(const SchedulerSpec& spec, const ActionPlan& plan) {
   if (spacing == "linspace") {
     schedule.timesteps = rounded(linspace(0, training - 1, n + 1));
   } else if (spacing == "leading") {
-    for (int i = 0; i <= n; ++i) schedule.timesteps.push_back(i * (training / (n + 1)));
+    const int ratio = training / (n + 1);
+    for (int i = 0; i <= n; ++i) schedule.timesteps.push_back(i * ratio);
   }
   if (spacing == "trailing") {
     schedule.timesteps = spaced_timesteps(spec, n, false);

@@ -127,7 +127,7 @@ at::Tensor Downsample2D::forward(const at::Tensor& x) const {
 
 Upsample2D::Upsample2D(std::int64_t channels) : conv(child<Conv2d>("conv", channels, channels, 3, 1, 1)) {}
 
-at::Tensor Upsample2D::forward(const at::Tensor& x, std::optional<std::vector<std::int64_t>> size) const {
+at::Tensor Upsample2D::forward(const at::Tensor& x, const std::optional<std::vector<std::int64_t>>& size) const {
   const auto target = size.value_or(std::vector<std::int64_t>{2 * x.size(2), 2 * x.size(3)});
   return conv->forward(at::upsample_nearest2d(x, target));
 }

@@ -122,7 +122,7 @@ class Upsample2D : public Block {
  public:
   explicit Upsample2D(std::int64_t channels);
   /// @param size  (H, W) of the result; twice the input's where it is absent
-  at::Tensor forward(const at::Tensor& x, std::optional<std::vector<std::int64_t>> size = {}) const;
+  at::Tensor forward(const at::Tensor& x, const std::optional<std::vector<std::int64_t>>& size = {}) const;
 
  private:
   std::shared_ptr<Conv2d> conv;

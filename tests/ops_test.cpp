@@ -66,7 +66,7 @@ class Operators : public testing::TestWithParam<const char*> {
   }
 };
 
-at::Tensor image(std::vector<std::int64_t> sizes) {
+at::Tensor image(const std::vector<std::int64_t>& sizes) {
   return at::randn(sizes).contiguous(at::MemoryFormat::ChannelsLast);
 }
 at::Tensor wide(const at::Tensor& x) { return x.to(at::kDouble); }
@@ -226,8 +226,9 @@ TEST_P(Operators, LayerNorm) {
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, std::int64_t heads,
                      bool causal) {
   const auto split = [heads](const at::Tensor& x) { return wide(x).unflatten(-1, {heads, -1}).transpose(1, 2); };
+  const std::int64_t head_size = query.size(-1) / heads;
   at::Tensor scores =
-      at::matmul(split(query), split(key).transpose(-1, -2)) / std::sqrt(static_cast<double>(query.size(-1) / heads));
+      at::matmul(split(query), split(key).transpose(-1, -2)) / std::sqrt(static_cast<double>(head_size));
   if (causal) scores = scores.masked_fill(at::ones({scores.size(-2), scores.size(-1)}, at::kBool).triu(1), -INFINITY);
   return at::matmul(scores.softmax(-1), split(value)).transpose(1, 2).flatten(2);
 }

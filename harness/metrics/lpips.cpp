@@ -1,5 +1,5 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -88,7 +88,7 @@ double lpips(const Backbone& backbone, const Weights& weights, const at::Tensor&
                 fmt::format("lpips needs two pictures of one size, at least {} x {}; given {} x {} and {} x {}",
                             kSmallestSide, kSmallestSide, a.size(1), a.size(0), b.size(1), b.size(0)));
   }
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const auto features_a = features(backbone, weights, a), features_b = features(backbone, weights, b);
   double distance = 0;
   for (std::size_t i = 0; i < features_a.size(); ++i) {
