@@ -72,7 +72,7 @@ def main():
         with open(checkpoint, "rb") as file:
             tensors = sorted(flatten(ArrayUnpickler(file, encoding="bytes").load()))
         write_safetensors(tensors, target / f"{checkpoint.stem}.safetensors")
-        print(f"{checkpoint.stem}: " + ", ".join(f"{name}{list(a.shape)}" for name, a in tensors))
+        print(f"setup: {checkpoint.stem}: {len(tensors)} tensors", file=sys.stderr)
 
 
 if __name__ == "__main__":
