@@ -4,28 +4,12 @@
 
 #include <algorithm>
 #include <new>
-#include <numeric>
 
 #include "harness/commands/command.h"
+#include "interface/edit_distance.h"
 
 namespace i2i {
 namespace {
-
-// Levenshtein distance: how many letters a typo is away from a word.
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
 
 // "did you mean ...?" for the argument nearest to a known subcommand or flag, or "".
 std::string suggestion(const CLI::App& app, int argc, char** argv) {
