@@ -88,7 +88,10 @@ struct Tokenizer::Data {
   }
 
   void add_merge(const std::string& left, const std::string& right, std::int64_t rank) {
-    merges[pair_key(id_of(left), id_of(right))] = {rank, id_of(left + right)};
+    // One after the other, so that the first symbol missing is the one named.
+    const std::int64_t left_id = id_of(left);
+    const std::int64_t right_id = id_of(right);
+    merges[pair_key(left_id, right_id)] = {rank, id_of(left + right)};
   }
 
   void encode_piece(std::string_view piece, std::vector<std::int64_t>& ids) const;
