@@ -78,8 +78,8 @@ std::vector<char> covered(const std::string& shape, double radius, double cx, do
     for (int x = 0; x < side; ++x) {
       int hits = 0;
       for (int sub = 0; sub < kSupersampling * kSupersampling; ++sub) {
-        const double px = x + (sub % kSupersampling + 0.5) / kSupersampling,
-                     py = y + (sub / kSupersampling + 0.5) / kSupersampling;
+        const int sub_row = sub / kSupersampling, sub_column = sub % kSupersampling;
+        const double px = x + (sub_column + 0.5) / kSupersampling, py = y + (sub_row + 0.5) / kSupersampling;
         hits += inside(shape, (px - cx) / radius, (py - cy) / radius, geometry);
       }
       mask[static_cast<std::size_t>(y) * side + x] = hits >= threshold * kSupersampling * kSupersampling;
