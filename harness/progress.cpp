@@ -50,4 +50,15 @@ void Progress::finish() {
   if (terminal_) fmt::print(stderr, "\r\x1b[K");
 }
 
+StatusLine::StatusLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+StatusLine::~StatusLine() {
+  if (terminal_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void StatusLine::show(const std::string& words) {
+  fmt::print(stderr, "{}{}{}", terminal_ ? "\r\x1b[K" : "", words, terminal_ ? "" : "\n");
+  std::fflush(stderr);
+}
+
 }  // namespace i2i

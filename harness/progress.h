@@ -1,4 +1,5 @@
-// One line that says how far a sweep is: a bar in a terminal, a line per cell elsewhere. Words go to stderr.
+// One line that says how far a run is: a bar for a sweep's cells, words for other work; in a terminal drawn over
+// itself, elsewhere a line each. Words go to stderr.
 #pragma once
 
 #include <chrono>
@@ -20,6 +21,19 @@ class Progress {
   int total_, done_, done_before_;
   bool terminal_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Words that say what is done now; gone when the line goes out of scope.
+class StatusLine {
+ public:
+  StatusLine();
+  ~StatusLine();
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+  void show(const std::string& words);
+
+ private:
+  bool terminal_;
 };
 
 }  // namespace i2i

@@ -4,11 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <fstream>
 
 #include "harness/metrics/metric.h"
-#include "interface/source_image.h"
 
 namespace i2i {
 namespace {
@@ -43,6 +42,13 @@ Interval mean_interval(const std::vector<double>& values) {
   return {mean, mean - error, mean + error, values};
 }
 
+// The labelled values of one promise as they are measured.
+struct Measured {
+  std::vector<std::string> values;
+  std::vector<Interval> means;
+  bool holds = false;
+};
+
 class Measurement {
  public:
   Measurement(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseCases& cases, int steps,
@@ -51,8 +57,123 @@ class Measurement {
     options_.scheduler = scheduler;
   }
 
-  std::vector<PromiseRow> all() {
-    return {strength(), image_guidance(), guidance(), more_steps(), negative_prompt(), second_prompt()};
+  Measured strength() {
+    Measured measured;
+    for (const double value : {0.3, 0.5, 0.6, 0.7, 0.8, 1.0}) {
+      add(
+          measured, fmt::format("{}", value), [&](Request& request, const PromiseCase&) { request.strength = value; },
+          [](const at::Tensor& image, const PromiseCase& one, std::size_t) {
+            return lpips_alex(image, to_tensor(one.source));
+          });
+    }
+    measured.holds = rises(measured.means);
+    return measured;
+  }
+
+  Measured image_guidance() {
+    Measured measured;
+    for (const double value : {1.0, 1.5, 3.0, 6.0}) {
+      add(
+          measured, fmt::format("{}", value),
+          [&](Request& request, const PromiseCase& one) {
+            request.prompt = one.prompt_without_place;  // the prompt must not say where things are
+            request.image_guidance_scale = value;
+          },
+          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) {
+            return mask_iou(reader_.read(to_image(image)).mask, reader_.read(one.source).mask);
+          });
+    }
+    measured.holds = rises(measured.means);
+    return measured;
+  }
+
+  Measured guidance() {
+    Measured measured;
+    for (const double value : {1.5, 4.0, 7.5}) {
+      add(
+          measured, fmt::format("{}", value),
+          [&](Request& request, const PromiseCase&) { request.guidance_scale = value; },
+          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) { return obeyed(image, one, true); });
+    }
+    measured.holds = measured.means.back().median >= 0.8 && measured.means.back().median > measured.means[0].median;
+    return measured;
+  }
+
+  Measured more_steps() {
+    std::vector<at::Tensor> best;
+    Measured measured;
+    add(
+        measured, "50", [](Request& request, const PromiseCase&) { request.steps = 50; },
+        [&](const at::Tensor& image, const PromiseCase&, std::size_t) {
+          best.push_back(image.clone());
+          return 0.0;
+        });
+    measured = {};  // the 50-step pictures are what the others are measured against, not a value of their own
+    for (const int value : {5, 10, 20, 30}) {
+      add(
+          measured, std::to_string(value), [&](Request& request, const PromiseCase&) { request.steps = value; },
+          [&](const at::Tensor& image, const PromiseCase&, std::size_t i) {
+            return (image - best[i]).square().mean().sqrt().item<double>();
+          });
+    }
+    measured.holds = falls(measured.means);
+    return measured;
+  }
+
+  Measured negative_prompt() {
+    Measured measured;
+    for (const std::string& value : {std::string(), cases_.negative_prompt}) {
+      add(
+          measured, value.empty() ? "(empty)" : value,
+          [&](Request& request, const PromiseCase& one) {
+            request.prompt = one.prompt_for_negative;
+            request.negative_prompt = value;
+            request.guidance_scale = 4;
+          },
+          [&](const at::Tensor& image, const PromiseCase&, std::size_t) {
+            const auto shapes = reader_.read(to_image(image)).shapes;
+            const bool found = std::any_of(shapes.begin(), shapes.end(), [&](const SceneShape& shape) {
+              return shape.color == cases_.negative_prompt;
+            });
+            return found ? 1.0 : 0.0;
+          },
+          &PromiseCase::source_in_one_color);
+    }
+    measured.holds = falls(measured.means);
+    return measured;
+  }
+
+  Measured second_prompt() {
+    Measured measured;
+    for (const bool full : {false, true}) {
+      add(
+          measured, full ? "with the colours" : "without",
+          [&](Request& request, const PromiseCase& one) {
+            request.prompt = one.prompt_without_color;
+            if (full) request.prompt_2 = one.prompt;
+          },
+          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) { return obeyed(image, one, false); });
+    }
+    measured.holds = rises(measured.means);
+    return measured;
+  }
+
+  Measured same_seed() {
+    bool equal = true, different = true;
+    Measured measured;
+    const Change batch_of_two = [](Request& request, const PromiseCase&) { request.batch_size = 2; };
+    add(measured, "two runs", batch_of_two, [&](const at::Tensor& image, const PromiseCase& one, std::size_t i) {
+      const at::Tensor again = generate(one, i, one.source, batch_of_two)[0];
+      equal = equal && at::equal(image, again);
+      return lpips_alex(image, again);
+    });
+    add(measured, "within a batch", batch_of_two, [&](const at::Tensor& image, const PromiseCase& one, std::size_t i) {
+      const double distance = lpips_alex(image, generate(one, i, one.source, batch_of_two)[1]);
+      different = different && distance > 0;
+      return distance;
+    });
+    measured.holds = equal && different;
+    return measured;
   }
 
  private:
@@ -62,63 +183,23 @@ class Measurement {
   at::Tensor generate(const PromiseCase& one, std::size_t index, const Image& source, const Change& change) {
     Request request = base_request(one.prompt, 1000 + index, steps_);
     change(request, one);
-    return pipeline_.generate(request, source, options_).images[0];
+    return pipeline_.generate(request, source, options_).images;
   }
 
-  Interval over_cases(const std::string& label, const Change& change, const Score& score, bool one_color = false) {
-    progress_(label);
-    std::vector<double> values;
+  // One value of the parameter: a picture and its score for every case.
+  void add(Measured& measured, const std::string& value, const Change& change, const Score& score,
+           Image PromiseCase::*source = &PromiseCase::source) {
+    progress_(value);
+    std::vector<double> scores;
     for (std::size_t i = 0; i < cases_.cases.size(); ++i) {
       const PromiseCase& one = cases_.cases[i];
-      values.push_back(score(generate(one, i, one_color ? one.source_in_one_color : one.source, change), one, i));
+      scores.push_back(score(generate(one, i, one.*source, change)[0], one, i));
     }
-    return mean_interval(values);
+    measured.values.push_back(value);
+    measured.means.push_back(mean_interval(scores));
   }
 
-  PromiseRow strength() {
-    PromiseRow row{"low strength keeps the source, high strength re-imagines",
-                   "strength",
-                   "LPIPS to the source",
-                   {},
-                   {},
-                   "rises",
-                   false};
-    for (const double value : {0.3, 0.5, 0.6, 0.7, 0.8, 1.0}) {
-      row.values.push_back(fmt::format("{}", value));
-      row.measured.push_back(over_cases(
-          "strength " + row.values.back(), [&](Request& request, const PromiseCase&) { request.strength = value; },
-          [](const at::Tensor& image, const PromiseCase& one, std::size_t) {
-            return lpips_alex(image, to_tensor(one.source));
-          }));
-    }
-    row.holds = rises(row.measured);
-    return row;
-  }
-
-  PromiseRow image_guidance() {
-    PromiseRow row{"higher image guidance preserves the layout better",
-                   "image_guidance_scale",
-                   "object mask IoU with the source",
-                   {},
-                   {},
-                   "rises",
-                   false};
-    for (const double value : {1.0, 1.5, 3.0, 6.0}) {
-      row.values.push_back(fmt::format("{}", value));
-      row.measured.push_back(over_cases(
-          "image guidance " + row.values.back(),
-          [&](Request& request, const PromiseCase& one) {
-            request.prompt = one.prompt_without_place;  // the prompt must not say where things are
-            request.image_guidance_scale = value;
-          },
-          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) {
-            return mask_iou(reader_.read(to_image(image)).mask, reader_.read(one.source).mask);
-          }));
-    }
-    row.holds = rises(row.measured);
-    return row;
-  }
-
+  // The share of wanted shapes that stand at their place with their colour, and with their form if asked.
   double obeyed(const at::Tensor& image, const PromiseCase& one, bool with_shape) const {
     const auto seen = reader_.read(to_image(image)).shapes;
     const auto hits = std::count_if(one.wanted.begin(), one.wanted.end(), [&](const SceneShape& wanted) {
@@ -130,107 +211,38 @@ class Measurement {
     return static_cast<double>(hits) / static_cast<double>(one.wanted.size());
   }
 
-  PromiseRow guidance() {
-    PromiseRow row{"higher guidance follows the prompt more strictly",
-                   "guidance_scale",
-                   "share of wanted shapes in place with colour and form",
-                   {},
-                   {},
-                   "at least 0.8 at 7.5, and more than at 1.5",
-                   false};
-    for (const double value : {1.5, 4.0, 7.5}) {
-      row.values.push_back(fmt::format("{}", value));
-      row.measured.push_back(over_cases(
-          "guidance " + row.values.back(),
-          [&](Request& request, const PromiseCase&) { request.guidance_scale = value; },
-          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) { return obeyed(image, one, true); }));
-    }
-    row.holds = row.measured.back().median >= 0.8 && row.measured.back().median > row.measured.front().median;
-    return row;
-  }
-
-  PromiseRow more_steps() {
-    PromiseRow row{
-        "more steps, better pictures", "steps", "RMS distance to the 50-step picture", {}, {}, "falls", false};
-    std::vector<at::Tensor> best;
-    over_cases(
-        "50 steps", [](Request& request, const PromiseCase&) { request.steps = 50; },
-        [&](const at::Tensor& image, const PromiseCase&, std::size_t) {
-          best.push_back(image.clone());
-          return 0.0;
-        });
-    for (const int value : {5, 10, 20, 30}) {
-      row.values.push_back(std::to_string(value));
-      row.measured.push_back(over_cases(
-          row.values.back() + " steps", [&](Request& request, const PromiseCase&) { request.steps = value; },
-          [&](const at::Tensor& image, const PromiseCase&, std::size_t i) {
-            return (image - best[i]).square().mean().sqrt().item<double>();
-          }));
-    }
-    row.holds = falls(row.measured);
-    return row;
-  }
-
-  PromiseRow negative_prompt() {
-    const std::string& color = cases_.negative_prompt;
-    PromiseRow row{"the negative prompt removes what it names",
-                   "negative_prompt",
-                   fmt::format("share of pictures with a {} shape", color),
-                   {},
-                   {},
-                   "falls",
-                   false};
-    for (const std::string& value : {std::string(), color}) {
-      row.values.push_back(value.empty() ? "(empty)" : value);
-      row.measured.push_back(over_cases(
-          "negative prompt " + row.values.back(),
-          [&](Request& request, const PromiseCase& one) {
-            request.prompt = one.prompt_for_negative;
-            request.negative_prompt = value;
-            request.guidance_scale = 4;
-          },
-          [&](const at::Tensor& image, const PromiseCase&, std::size_t) {
-            const auto shapes = reader_.read(to_image(image)).shapes;
-            return std::any_of(shapes.begin(), shapes.end(),
-                               [&](const SceneShape& shape) { return shape.color == color; })
-                       ? 1.0
-                       : 0.0;
-          },
-          true));
-    }
-    row.holds = falls(row.measured);
-    return row;
-  }
-
-  PromiseRow second_prompt() {
-    PromiseRow row{"the second prompt adds what the first leaves out",
-                   "prompt_2",
-                   "share of wanted colours in place",
-                   {},
-                   {},
-                   "rises",
-                   false};
-    for (const bool full : {false, true}) {
-      row.values.push_back(full ? "with the colours" : "without");
-      row.measured.push_back(over_cases(
-          "second prompt " + row.values.back(),
-          [&](Request& request, const PromiseCase& one) {
-            request.prompt = one.prompt_without_color;
-            if (full) request.prompt_2 = one.prompt;
-          },
-          [&](const at::Tensor& image, const PromiseCase& one, std::size_t) { return obeyed(image, one, false); }));
-    }
-    row.holds = rises(row.measured);
-    return row;
-  }
-
   Pipeline& pipeline_;
   const PromiseCases& cases_;
   int steps_;
-  const std::function<void(const std::string&)>& progress_;
+  std::function<void(const std::string&)> progress_;
   SceneReader reader_;
   GenerateOptions options_;
 };
+
+struct Promise {
+  const char* words;
+  const char* parameter;
+  const char* quantity;
+  const char* expectation;
+  Measured (Measurement::*measure)();
+};
+
+constexpr std::array<Promise, 7> kPromises = {{
+    {"low strength keeps the source, high strength re-imagines", "strength", "LPIPS to the source", "rises",
+     &Measurement::strength},
+    {"higher image guidance preserves the layout better", "image_guidance_scale", "object mask IoU with the source",
+     "rises", &Measurement::image_guidance},
+    {"higher guidance follows the prompt more strictly", "guidance_scale",
+     "share of wanted shapes in place with colour and form", "at least 0.8 at 7.5, and more than at 1.5",
+     &Measurement::guidance},
+    {"more steps, better pictures", "steps", "RMS distance to the 50-step picture", "falls", &Measurement::more_steps},
+    {"the negative prompt removes what it names", "negative_prompt", "share of pictures with a shape of that colour",
+     "falls", &Measurement::negative_prompt},
+    {"the second prompt adds what the first leaves out", "prompt_2", "share of wanted colours in place", "rises",
+     &Measurement::second_prompt},
+    {"same seed, same pictures; a batch's pictures differ", "seed", "LPIPS between two pictures",
+     "no byte differs between two runs, above 0 within every batch", &Measurement::same_seed},
+}};
 
 }  // namespace
 
@@ -246,36 +258,22 @@ bool falls(const std::vector<Interval>& measured) {
          }) == measured.end();
 }
 
-PromiseCases load_promise_cases(int count) {
-  const std::string folder = I2I_SOURCE_DIR "/datasets/promises/";
-  std::ifstream file(folder + "cases.json");
-  if (!file) throw Error(ErrorCode::kGenerationFailed, folder + "cases.json cannot be opened");
-  const nlohmann::json document = nlohmann::json::parse(file);
-  const nlohmann::json& rows = document.at("cases");
-  if (count < 1 || count > static_cast<int>(rows.size())) {
-    throw Error(ErrorCode::kUsage,
-                fmt::format("--seeds {} is outside 1 to {}, the cases there are", count, rows.size()));
+void measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseSettings& settings,
+                      std::vector<PromiseRow>& rows, const std::function<void(const std::string&)>& progress,
+                      const std::function<void(const std::vector<PromiseRow>&)>& finished) {
+  const PromiseCases cases = load_promise_cases(settings.cases);
+  for (const Promise& promise : kPromises) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const PromiseRow& row) { return row.promise == promise.words; })) {
+      continue;
+    }
+    Measurement measurement(pipeline, scheduler, cases, settings.steps, [&](const std::string& value) {
+      progress(fmt::format("{}: {} {}", promise.words, promise.parameter, value));
+    });
+    const Measured measured = (measurement.*promise.measure)();
+    rows.push_back({promise.words, promise.parameter, promise.quantity, measured.values, measured.means,
+                    promise.expectation, measured.holds});
+    finished(rows);
   }
-  PromiseCases result;
-  result.negative_prompt = document.at("negative_prompt");
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-    const nlohmann::json& row = rows[i];
-    PromiseCase one{load_source_image(folder + row.at("source").get<std::string>()),
-                    load_source_image(folder + row.at("source_in_one_color").get<std::string>()),
-                    row.at("prompt"),
-                    row.at("prompt_without_color"),
-                    row.at("prompt_without_place"),
-                    row.at("prompt_for_negative"),
-                    {}};
-    for (const auto& wanted : row.at("wanted")) one.wanted.push_back({"", wanted[0], wanted[1], wanted[2], wanted[3]});
-    result.cases.push_back(std::move(one));
-  }
-  return result;
-}
-
-std::vector<PromiseRow> measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseCases& cases,
-                                         int steps, const std::function<void(const std::string&)>& progress) {
-  return Measurement(pipeline, scheduler, cases, steps, progress).all();
 }
 
 }  // namespace i2i

@@ -1,5 +1,6 @@
 // What the action promises, measured on the embedded model: does higher guidance follow the prompt, does low strength
-// keep the source, ...? Each promise is one function that fills one row; the directions are judged here, nowhere else.
+// keep the source, ...? Each promise is one function and one line in a table; the directions are judged here, nowhere
+// else. Called by `i2i promises` and by sweeps whose file asks for it.
 #pragma once
 
 #include <functional>
@@ -27,11 +28,20 @@ struct PromiseCases {
 /// Reads datasets/promises. @param count  the first `count` of them. @throws Error(kUsage) for more than there are
 PromiseCases load_promise_cases(int count);
 
-/// Measures every promise with one seed a case. @param progress  told the promise and the share done
-std::vector<PromiseRow> measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseCases& cases,
-                                         int steps, const std::function<void(const std::string&)>& progress);
+/// How promises are measured: on how many cases, and with how many steps where steps are not what is varied.
+struct PromiseSettings {
+  int cases = 32;
+  int steps = 20;
+};
 
-/// Whether medians rise (or fall) from each value to the next.
+/// Measures every promise that `rows` does not hold yet, one seed a case, and appends its row.
+/// @param progress  told what is measured now
+/// @param finished  told after each promise, with `rows` so far: what is kept when a run is interrupted
+void measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseSettings& settings,
+                      std::vector<PromiseRow>& rows, const std::function<void(const std::string&)>& progress,
+                      const std::function<void(const std::vector<PromiseRow>&)>& finished);
+
+/// Whether means rise (or fall) from each value to the next.
 bool rises(const std::vector<Interval>& measured);
 bool falls(const std::vector<Interval>& measured);
 

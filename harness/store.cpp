@@ -153,6 +153,11 @@ void Store::save(const std::string& key, const CellRow& row) {
   }
 }
 
+std::vector<PromiseRow> Store::promises() const {
+  const std::string text = meta("promises");
+  return text.empty() ? std::vector<PromiseRow>() : promises_from_text(text);
+}
+
 void Store::save_promises(const std::vector<PromiseRow>& promises) { set_meta("promises", promises_to_text(promises)); }
 
 Report Store::report() const {
@@ -179,7 +184,7 @@ Report Store::report() const {
     report.cells.push_back(std::move(row));
   }
   if (!speedups.empty()) report.geometric_mean_speedup = geometric_mean(speedups);
-  if (const std::string promises = meta("promises"); !promises.empty()) report.promises = promises_from_text(promises);
+  report.promises = promises();
   report.notes = {
       "Weights and source pictures are loaded once per sweep and shared by its cells; they are in no latency.",
       "Each cell is checked before it is timed. Both implementations then take turns (A/B, B/A) in one process.",

@@ -35,6 +35,9 @@ class Store {
 
   /// One transaction: the row, its samples and its pictures, or nothing.
   void save(const std::string& key, const CellRow& row);
+
+  /// The promises measured so far; saved after each, so that an interrupted run goes on with the next.
+  std::vector<PromiseRow> promises() const;
   void save_promises(const std::vector<PromiseRow>& promises);
 
   /// Everything, cells in the sweep's order.

@@ -39,9 +39,9 @@ json load_document(const std::string& path) {
 }
 
 void check_keys(const json& document, const std::string& path) {
-  static const std::vector<std::string> known = {"name",    "description", "model",       "scheduler",
-                                                 "dtype",   "features",    "request",     "axes",
-                                                 "metrics", "bounds",      "repetitions", "warmup"};
+  static const std::vector<std::string> known = {"name",        "description", "model",   "scheduler", "dtype",
+                                                 "features",    "request",     "axes",    "metrics",   "bounds",
+                                                 "repetitions", "warmup",      "promises"};
   if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
   for (const auto& [key, value] : document.items()) {
     if (!is_one_of(key, known)) {
@@ -113,6 +113,25 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
   }
 }
 
+std::optional<PromiseSettings> read_promises(const json& document) {
+  if (!document.contains("promises")) return std::nullopt;
+  const json& given = document["promises"];
+  if (!given.is_object()) throw Error(ErrorCode::kUsage, "'promises' must be an object with 'cases' and 'steps'");
+  PromiseSettings settings;
+  for (const auto& [key, value] : given.items()) {
+    if (key != "cases" && key != "steps") {
+      throw Error(ErrorCode::kUsage, fmt::format("'promises' has no key '{}'; known: cases, steps", key));
+    }
+    if (!value.is_number_integer() || value.get<int>() < 1) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("promises.{} is {}: a whole number from 1 is needed", key, value.dump()));
+    }
+    (key == "cases" ? settings.cases : settings.steps) = value.get<int>();
+  }
+  load_promise_cases(settings.cases);  // too many are refused before anything is measured
+  return settings;
+}
+
 }  // namespace
 
 const std::vector<std::string>& axis_names() {
@@ -148,6 +167,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
   sweep.repetitions = document.value("repetitions", sweep.repetitions);
   sweep.metrics = document.value("metrics", std::vector<std::string>{"ssim", "lpips", "psnr"});
   sweep.bounds = document.value("bounds", json::object());
+  sweep.promises = read_promises(document);
   sweep.document = document;
   for (const std::string& name : sweep.metrics) metric_by_name(name);
   if (sweep.repetitions < 1 || sweep.warmup < 0)

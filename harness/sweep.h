@@ -2,10 +2,12 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "harness/promises.h"
 #include "interface/request.h"
 
 namespace i2i {
@@ -29,14 +31,16 @@ struct Sweep {
   int warmup = 1;
   int repetitions = 5;
   std::vector<std::string> metrics;
-  nlohmann::json bounds;    ///< metric name -> bound that a cell is held to
-  nlohmann::json document;  ///< the file with overrides applied: what a store belongs to
+  std::optional<PromiseSettings> promises;  ///< measured on the reference after the cells, where the file asks for it
+  nlohmann::json bounds;                    ///< metric name -> bound that a cell is held to
+  nlohmann::json document;                  ///< the file with overrides applied: what a store belongs to
 };
 
 /// Names that may stand under "axes": request fields and run options.
 const std::vector<std::string>& axis_names();
 
-/// @param path       {"name", "model", "request", "axes", "metrics", "bounds", "warmup", "repetitions"}
+/// @param path       {"name", "model", "request", "axes", "metrics", "bounds", "warmup", "repetitions",
+///                    "promises": {"cases", "steps"}}
 /// @param overrides  "name=v1,v2" each, replacing or adding one axis
 /// @throws Error(kUsage) naming the key or axis, or the violations of the first cell whose request is invalid
 Sweep load_sweep(const std::string& path, const std::vector<std::string>& overrides);

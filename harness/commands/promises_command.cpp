@@ -1,6 +1,5 @@
 // i2i promises: measures what the action promises on the embedded model, and writes a report of it.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,6 +7,7 @@
 #include "harness/commands/command.h"
 #include "harness/commands/write_reports.h"
 #include "harness/environment.h"
+#include "harness/progress.h"
 #include "harness/promises.h"
 #include "harness/runner.h"
 
@@ -23,17 +23,18 @@ struct PromisesCommand {
 
 int execute(const PromisesCommand& command) {
   command.options.apply_threads();
-  const PromiseCases cases = load_promise_cases(command.seeds);
   Runner runner(command.options.device);
   Pipeline& pipeline =
       runner.pipeline(command.implementation, command.options.model, command.options.dtype, command.options.features);
   const SchedulerSpec scheduler =
       resolve_scheduler(command.options.scheduler, runner.model(command.options.model).config);
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  const auto rows = measure_promises(pipeline, scheduler, cases, command.steps, [&](const std::string& now) {
-    fmt::print(stderr, "{}{}{}", terminal ? "\r\x1b[K" : "", now, terminal ? "" : "\n");
-  });
-  if (terminal) fmt::print(stderr, "\r\x1b[K");
+  std::vector<PromiseRow> rows;
+  {
+    StatusLine status;
+    measure_promises(
+        pipeline, scheduler, {command.seeds, command.steps}, rows, [&](const std::string& now) { status.show(now); },
+        [](const std::vector<PromiseRow>&) {});
+  }
   for (const PromiseRow& row : rows) {
     fmt::print("{} {}\n    {}, expected: {}\n   ", row.holds ? "holds " : "BROKEN", row.promise, row.quantity,
                row.expectation);

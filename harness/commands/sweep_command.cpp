@@ -1,6 +1,7 @@
 // i2i sweep: every cell checked, then timed, into a store that survives; then the reports.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "harness/commands/command.h"
@@ -39,6 +40,17 @@ std::string outcome(const CellRow& row) {
   return text;
 }
 
+void measure_missing_promises(const Sweep& sweep, Runner& runner, Store& store) {
+  const std::string model = sweep.document.value("model", "scenes");
+  Pipeline& reference = runner.pipeline("reference", model, "fp32", "");
+  const SchedulerSpec scheduler = resolve_scheduler(sweep.document.value("scheduler", ""), runner.model(model).config);
+  std::vector<PromiseRow> rows = store.promises();
+  StatusLine status;
+  measure_promises(
+      reference, scheduler, *sweep.promises, rows, [&](const std::string& now) { status.show(now); },
+      [&](const std::vector<PromiseRow>& so_far) { store.save_promises(so_far); });
+}
+
 int execute(const SweepCommand& command) {
   RunOptions options;
   options.threads = command.threads;
@@ -60,6 +72,7 @@ int execute(const SweepCommand& command) {
     if (command.fail_fast && row.verdict == "failed") break;
   }
   progress.finish();
+  if (sweep.promises) measure_missing_promises(sweep, runner, store);
 
   const Report report = store.report();
   write_reports(report, command.out, {"html", "json", "csv", "md", "junit"});
@@ -67,8 +80,8 @@ int execute(const SweepCommand& command) {
   fmt::print("{}", summary_text(summary));
   fmt::print("report: {}\n",
              std::filesystem::absolute(std::filesystem::path(command.out) / "report.html").lexically_normal().string());
-  const bool failed =
-      std::any_of(report.cells.begin(), report.cells.end(), [](const CellRow& row) { return row.verdict == "failed"; });
+  const bool failed = std::ranges::any_of(report.cells, [](const CellRow& row) { return row.verdict == "failed"; }) ||
+                      std::ranges::any_of(report.promises, [](const PromiseRow& row) { return !row.holds; });
   return failed ? kRegression : kPass;
 }
 
