@@ -61,6 +61,7 @@ int run(int argc, char** argv) {
   add_compare(app, exit_code);
   add_report(app, exit_code);
   add_promises(app, exit_code);
+  add_kernels(app, exit_code);
   add_lists(app, exit_code);
   try {
     app.parse(argc, argv);

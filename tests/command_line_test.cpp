@@ -280,6 +280,9 @@ TEST_F(CommandLine, UsageErrors) {
       {{"check", (folder_ / "missing.json").string(), "--model", kModel}, "missing.json"},
       {{"sweep", (folder_ / "missing.json").string(), "--out", (folder_ / "out").string()}, "missing.json"},
       {{"report", (folder_ / "no sweep").string()}, "no sweep"},
+      {{"kernels", "--filter", "("}, "regular expression"},
+      {{"kernels", "--filter", "warp_drive"}, "warp_drive"},
+      {{"kernels", "--chekc"}, "--check"},
   };
   for (const auto& [arguments, words] : rows) {
     std::string line = "i2i";
@@ -300,6 +303,17 @@ TEST_F(CommandLine, OtherCommandsRefuseRequestsInTheSameWay) {
   write(folder_ / "sweep.json", json{{"request", request()}, {"model", kModel}, {"axes", {{"steps", {1, 51}}}}}.dump());
   expect_error(run_program({"sweep", (folder_ / "sweep.json").string(), "--out", (folder_ / "out").string()}), 64,
                "invalid_steps");
+}
+
+TEST_F(CommandLine, KernelsAreCheckedAndTimed) {
+  const std::string times = (folder_ / "times.json").string();
+  const Outcome outcome = run_program({"kernels", "--filter", "scenes", "--threads", "1", "--min-time", "0.001",
+                                       "--benchmark_out=" + times, "--benchmark_out_format=json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("6 operators checked, 0 wrong"), std::string::npos) << outcome.out;
+  const json document = json::parse(read(times), nullptr, false);
+  ASSERT_TRUE(document.is_object());
+  EXPECT_EQ(document["benchmarks"].size(), 12u) << "each operator, and libtorch beside it";
 }
 
 TEST_F(CommandLine, HelpAndSchemaAreResults) {

@@ -40,6 +40,7 @@ void add_check(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_promises(CLI::App& app, int& exit_code);
+void add_kernels(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_lists(CLI::App& app, int& exit_code);  ///< models, schedulers, datasets, features, schema, doctor
 

@@ -1,0 +1,129 @@
+// i2i kernels: every fused operator against its formula, checked first, then timed beside libtorch by Google Benchmark.
+#include <ATen/ATen.h>
+#include <benchmark/benchmark.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <regex>
+
+#include "harness/commands/command.h"
+#include "harness/kernel_cases.h"
+
+namespace i2i {
+namespace {
+
+// An operator may be this many times as far from the float64 formula as libtorch's fp32 is, and always this far.
+// Winograd's transforms cancel: its allowance is that of its tests.
+constexpr double kTimesLibtorch = 4, kAlwaysAllowed = 3e-6, kWinogradAllowed = 5e-5;
+
+struct KernelsCommand {
+  std::string filter = ".*";
+  int threads = 0;
+  double min_time = 0.2;
+  bool check_only = false;
+  std::vector<std::string> benchmark_flags;  ///< Google Benchmark's own, as given
+};
+
+double allowed_distance(const KernelCase& one, double libtorch_distance) {
+  const double least = one.op == "conv2d_winograd" ? kWinogradAllowed : kAlwaysAllowed;
+  return std::max(least, kTimesLibtorch * libtorch_distance);
+}
+
+// "" if the operator is right, else what is wrong.
+std::string problem_with(const KernelCase& one, const PreparedKernel& kernel) {
+  const at::Tensor truth = kernel.in_double();
+  kernel.optimized();
+  const double got = distance_from_truth(kernel.out, truth);
+  const double allowed = allowed_distance(one, distance_from_truth(kernel.reference(), truth));
+  fmt::print(stderr, "{} {:<18} {:<44} distance {:.1e}, allowed {:.1e}\n", got <= allowed ? "right" : "WRONG", one.op,
+             one.shape, got, allowed);
+  return got <= allowed ? "" : fmt::format("differs by {:.1e}, allowed are {:.1e}", got, allowed);
+}
+
+void count_work(benchmark::State& state, const KernelCase& one) {
+  using benchmark::Counter;
+  if (one.flops > 0) state.counters["FLOP/s"] = Counter(one.flops, Counter::kIsIterationInvariantRate);
+  state.counters["bytes/s"] = Counter(one.bytes, Counter::kIsIterationInvariantRate);
+}
+
+void add_benchmarks(const KernelCase& one, const PreparedKernel& kernel, double min_time) {
+  const auto add = [&](const char* who, auto work) {
+    benchmark::RegisterBenchmark(fmt::format("{}/{}/{}", one.op, one.shape, who).c_str(),
+                                 [one, work](benchmark::State& state) {
+                                   for (auto turn : state) {
+                                     static_cast<void>(turn);
+                                     work();
+                                   }
+                                   count_work(state, one);
+                                 })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond)
+        ->MinTime(min_time);
+  };
+  add("optimized", kernel.optimized);
+  add("libtorch", [formula = kernel.reference] { benchmark::DoNotOptimize(formula()); });
+}
+
+int execute(const KernelsCommand& command) {
+  const c10::NoGradGuard no_grad;
+  RunOptions options;
+  options.threads = command.threads;
+  options.apply_threads();
+  std::regex filter;
+  try {
+    filter = std::regex(command.filter);
+  } catch (const std::regex_error& error) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("--filter '{}' is no regular expression: {}", command.filter, error.what()));
+  }
+  at::manual_seed(0);
+  int chosen = 0, wrong = 0;
+  for (const KernelCase& one : kernel_cases()) {
+    if (!std::regex_search(one.op + "/" + one.shape, filter)) continue;
+    ++chosen;
+    const PreparedKernel kernel = one.prepare();
+    // A wrong operator has no time.
+    if (!problem_with(one, kernel).empty()) {
+      ++wrong;
+    } else if (!command.check_only) {
+      add_benchmarks(one, kernel, command.min_time);
+    }
+  }
+  if (chosen == 0) throw Error(ErrorCode::kUsage, fmt::format("--filter '{}' chooses no operator", command.filter));
+  if (!command.check_only) {
+    std::vector<std::string> arguments = {"i2i kernels"};
+    arguments.insert(arguments.end(), command.benchmark_flags.begin(), command.benchmark_flags.end());
+    std::vector<char*> pointers;
+    for (std::string& argument : arguments) pointers.push_back(argument.data());
+    int count = static_cast<int>(pointers.size());
+    benchmark::Initialize(&count, pointers.data());
+    if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return kUsageError;
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+  }
+  fmt::print("{} operators checked, {} wrong\n", chosen, wrong);
+  return wrong == 0 ? kPass : kRegression;
+}
+
+}  // namespace
+
+void add_kernels(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<KernelsCommand>();
+  CLI::App* kernels = app.add_subcommand("kernels", "every fused operator against its formula: checked, then timed");
+  kernels->add_option("--filter", command->filter, "regular expression on OPERATOR/SHAPE")->capture_default_str();
+  kernels->add_option("--threads", command->threads, "threads to compute with; 0 leaves it to libtorch");
+  kernels->add_option("--min-time", command->min_time, "seconds that each is timed for at least")
+      ->check(CLI::Range(0.001, 60.0))
+      ->capture_default_str();
+  kernels->add_flag("--check", command->check_only, "check only, time nothing");
+  kernels->allow_extras()->footer("Options that begin with --benchmark_ go to Google Benchmark.");
+  kernels->callback([command, kernels, &exit_code] {
+    command->benchmark_flags = kernels->remaining();
+    for (const std::string& flag : command->benchmark_flags) {
+      if (!flag.starts_with("--benchmark_")) throw CLI::ExtrasError(std::vector<std::string>{flag});
+    }
+    exit_code = execute(*command);
+  });
+}
+
+}  // namespace i2i
