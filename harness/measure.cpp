@@ -34,6 +34,11 @@ std::int64_t PeakMemory::added_bytes() const {
   return std::max<std::int64_t>(0, status_bytes("VmHWM") - resident_at_start_);
 }
 
+std::int64_t PeakMemory::kept_bytes() const {
+  malloc_trim(0);
+  return status_bytes("VmRSS") - resident_at_start_;
+}
+
 ImplementationRow summarize_runs(const std::string& implementation, const std::vector<Result>& runs) {
   ImplementationRow row;
   row.implementation = implementation;

@@ -16,6 +16,8 @@ class PeakMemory {
   PeakMemory();
   /// Bytes above the start; 0 where the kernel does not let the counter be reset.
   std::int64_t added_bytes() const;
+  /// Bytes above the start that are still held now, after free memory was given back to the system; may be negative.
+  std::int64_t kept_bytes() const;
 
  private:
   std::int64_t resident_at_start_ = 0;

@@ -8,6 +8,7 @@
 #include "harness/compare.h"
 #include "harness/implementations.h"
 #include "harness/measure.h"
+#include "harness/operator_profile.h"
 #include "harness/statistics.h"
 #include "interface/source_image.h"
 
@@ -40,15 +41,25 @@ bool is_latents(std::string_view name) { return name == "loop.latents_out"; }
 struct Checked {
   Result result;
   CollectingTrace trace{is_latents};
-  std::int64_t added_bytes = 0;
+  std::int64_t peak_bytes = 0;
 };
 
-void check_run(Checked& checked, Pipeline& pipeline, const Request& request, const Image& source,
-               GenerateOptions options) {
+// @param kept_bytes  what the pipeline held before; grows by what it keeps from this run
+void check_run(Checked& checked, Pipeline& pipeline, std::int64_t& kept_bytes, const Request& request,
+               const Image& source, GenerateOptions options) {
   options.trace = &checked.trace;
   const PeakMemory memory;
   checked.result = pipeline.generate(request, source, options);
-  checked.added_bytes = memory.added_bytes();
+  checked.peak_bytes = kept_bytes + memory.added_bytes();
+  kept_bytes += std::max<std::int64_t>(0, memory.kept_bytes());
+}
+
+using Profile = std::map<OperatorProfile::Key, OperatorTime>;
+
+Profile profile_run(Pipeline& pipeline, const Request& request, const Image& source, const GenerateOptions& options) {
+  const OperatorProfile profile;
+  pipeline.generate(request, source, options);
+  return profile.times();
 }
 
 }  // namespace
@@ -71,18 +82,25 @@ const Image& Runner::source(const std::string& address) {
 
 Pipeline& Runner::pipeline(const std::string& implementation, const std::string& model_name, const std::string& dtype,
                            const std::string& features) {
+  return *loaded(implementation, model_name, dtype, features).pipeline;
+}
+
+Runner::Loaded& Runner::loaded(const std::string& implementation, const std::string& model_name,
+                               const std::string& dtype, const std::string& features) {
   model(model_name);
   const bool takes_features = implementation != implementation_names().front();
   const std::string key = implementation + "|" + dtype + "|" + (takes_features ? features : "");
-  std::unique_ptr<Pipeline>& slot = pipelines_[key];
-  if (slot == nullptr) {
+  Loaded& slot = pipelines_[key];
+  if (slot.pipeline == nullptr) {
     PipelineOptions options;
     options.device = device_;
     options.dtype = parse_dtype(dtype);
     if (takes_features) options.features = parse_features(features);
-    slot = make_pipeline(implementation, loaded_model_, options);
+    const PeakMemory memory;
+    slot.pipeline = make_pipeline(implementation, loaded_model_, options);
+    slot.kept_bytes = std::max<std::int64_t>(0, memory.kept_bytes());
   }
-  return *slot;
+  return slot;
 }
 
 CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
@@ -97,12 +115,13 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     GenerateOptions options;
     options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model).config);
     options.noise = noise_;
-    Pipeline& reference = pipeline("reference", cell.model, "fp32", "");
-    Pipeline& optimized = pipeline("optimized", cell.model, cell.dtype, cell.features);
+    Loaded& loaded_reference = loaded("reference", cell.model, "fp32", "");
+    Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, cell.features);
+    Pipeline &reference = *loaded_reference.pipeline, &optimized = *loaded_optimized.pipeline;
 
     Checked reference_check, optimized_check;
-    check_run(reference_check, reference, request, picture, options);
-    check_run(optimized_check, optimized, request, picture, options);
+    check_run(reference_check, reference, loaded_reference.kept_bytes, request, picture, options);
+    check_run(optimized_check, optimized, loaded_optimized.kept_bytes, request, picture, options);
     const at::Tensor& images = reference_check.result.images;
     row.warnings = reference_check.result.warnings;
     row.latents_drift = latents_drift(reference_check.trace, optimized_check.trace);
@@ -147,12 +166,19 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
         time(reference, reference_runs);
       }
     }
+    std::vector<Profile> reference_profiles, optimized_profiles;
+    for (int i = 0; i < sweep.profile; ++i) {
+      reference_profiles.push_back(profile_run(reference, request, picture, options));
+      optimized_profiles.push_back(profile_run(optimized, request, picture, options));
+    }
     row.implementations.push_back(summarize_runs("reference", reference_runs));
+    row.implementations.back().operators = summarize_profiles(reference_profiles);
     row.implementations.back().cold_ms = reference_check.result.total_ms;
-    row.implementations.back().peak_host_bytes = reference_check.added_bytes;
+    row.implementations.back().peak_host_bytes = reference_check.peak_bytes;
     row.implementations.push_back(summarize_runs("optimized", optimized_runs));
+    row.implementations.back().operators = summarize_profiles(optimized_profiles);
     row.implementations.back().cold_ms = optimized_check.result.total_ms;
-    row.implementations.back().peak_host_bytes = optimized_check.added_bytes;
+    row.implementations.back().peak_host_bytes = optimized_check.peak_bytes;
     row.speedup = paired_ratio(row.implementations[0].total_ms.samples, row.implementations[1].total_ms.samples);
     row.speedup_verdict = judge_ratio(*row.speedup);
   } catch (const Error& error) {

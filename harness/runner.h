@@ -32,7 +32,14 @@ class Runner {
   NoiseMode noise_;
   std::string loaded_model_name_;
   std::shared_ptr<const Model> loaded_model_;
-  std::map<std::string, std::unique_ptr<Pipeline>> pipelines_;  // of the loaded model only
+  /// A pipeline of the loaded model, with what it keeps between runs: weights, their packed copies, buffers.
+  struct Loaded {
+    std::unique_ptr<Pipeline> pipeline;
+    std::int64_t kept_bytes = 0;
+  };
+  Loaded& loaded(const std::string& implementation, const std::string& model, const std::string& dtype,
+                 const std::string& features);
+  std::map<std::string, Loaded> pipelines_;
   std::map<std::string, Image> sources_;
 };
 

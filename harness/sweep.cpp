@@ -39,9 +39,9 @@ json load_document(const std::string& path) {
 }
 
 void check_keys(const json& document, const std::string& path) {
-  static const std::vector<std::string> known = {"name",        "description", "model",   "scheduler", "dtype",
-                                                 "features",    "request",     "axes",    "metrics",   "bounds",
-                                                 "repetitions", "warmup",      "promises"};
+  static const std::vector<std::string> known = {"name",        "description", "model",    "scheduler", "dtype",
+                                                 "features",    "request",     "axes",     "metrics",   "bounds",
+                                                 "repetitions", "warmup",      "promises", "profile"};
   if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
   for (const auto& [key, value] : document.items()) {
     if (!is_one_of(key, known)) {
@@ -165,13 +165,15 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
   sweep.name = document.value("name", std::filesystem::path(path).stem().string());
   sweep.warmup = document.value("warmup", sweep.warmup);
   sweep.repetitions = document.value("repetitions", sweep.repetitions);
+  sweep.profile = document.value("profile", sweep.profile);
   sweep.metrics = document.value("metrics", std::vector<std::string>{"ssim", "lpips", "psnr"});
   sweep.bounds = document.value("bounds", json::object());
   sweep.promises = read_promises(document);
   sweep.document = document;
   for (const std::string& name : sweep.metrics) metric_by_name(name);
-  if (sweep.repetitions < 1 || sweep.warmup < 0)
-    throw Error(ErrorCode::kUsage, "repetitions must be at least 1, warmup at least 0");
+  if (sweep.repetitions < 1 || sweep.warmup < 0 || sweep.profile < 0)
+    throw Error(ErrorCode::kUsage, fmt::format("repetitions {} must be at least 1, warmup {} and profile {} at least 0",
+                                               sweep.repetitions, sweep.warmup, sweep.profile));
 
   std::size_t count = 1;
   for (const auto& [name, values] : axes) {

@@ -30,6 +30,7 @@ struct Sweep {
   std::vector<Cell> cells;
   int warmup = 1;
   int repetitions = 5;
+  int profile = 0;  ///< further runs of each cell in which every operator is timed
   std::vector<std::string> metrics;
   std::optional<PromiseSettings> promises;  ///< measured on the reference after the cells, where the file asks for it
   nlohmann::json bounds;                    ///< metric name -> bound that a cell is held to
@@ -39,7 +40,7 @@ struct Sweep {
 /// Names that may stand under "axes": request fields and run options.
 const std::vector<std::string>& axis_names();
 
-/// @param path       {"name", "model", "request", "axes", "metrics", "bounds", "warmup", "repetitions",
+/// @param path       {"name", "model", "request", "axes", "metrics", "bounds", "warmup", "repetitions", "profile",
 ///                    "promises": {"cases", "steps"}}
 /// @param overrides  "name=v1,v2" each, replacing or adding one axis
 /// @throws Error(kUsage) naming the key or axis, or the violations of the first cell whose request is invalid

@@ -5,6 +5,7 @@
 #include "report_common_js.h"
 #include "report_detail_js.h"
 #include "report_grid_js.h"
+#include "report_operators_js.h"
 #include "report_page_js.h"
 #include "report_plots_js.h"
 #include "report_style.h"
@@ -80,8 +81,9 @@ std::string write_html_report(const Report& report) {
   }
   std::string scripts;
   for (const std::string_view script :
-       {embedded::report_common_js, embedded::report_summary_js, embedded::report_plots_js, embedded::report_grid_js,
-        embedded::report_detail_js, embedded::report_table_js, embedded::report_page_js}) {
+       {embedded::report_common_js, embedded::report_summary_js, embedded::report_plots_js,
+        embedded::report_operators_js, embedded::report_grid_js, embedded::report_detail_js, embedded::report_table_js,
+        embedded::report_page_js}) {
     scripts += script;
   }
   const std::string title = xml_escape(report.title);

@@ -27,12 +27,23 @@ struct StageRow {
   Interval ms;
 };
 
+/// One operator within one stage, from runs of their own in which operators were timed.
+struct OperatorRow {
+  std::string stage;
+  int step = -1;
+  std::string name;  ///< as its library calls it: "i2i::linear", "aten::conv2d"
+  std::string kind;  ///< convolution, linear, attention, normalization, other: comparable between implementations
+  int calls = 0;
+  Interval ms;  ///< of all calls together
+};
+
 /// What one implementation cost in one cell.
 struct ImplementationRow {
   std::string implementation;  ///< "reference" or "optimized"
   Interval total_ms;           ///< warm; empty samples where the cell failed its check
   double cold_ms = 0;          ///< the first run
   std::vector<StageRow> stages;
+  std::vector<OperatorRow> operators;  ///< empty where nothing was profiled
   std::int64_t peak_host_bytes = 0;
   std::int64_t peak_device_bytes = 0;  ///< 0 without a GPU
 };

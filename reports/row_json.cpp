@@ -48,10 +48,22 @@ Json implementation(const ImplementationRow& row, bool with_times, Samples sampl
       stages.push_back({{"name", stage.name}, {"step", stage.step}, {"ms", interval(stage.ms, samples)}});
     }
   }
+  Json operators = Json::array();
+  if (timed) {
+    for (const OperatorRow& one : row.operators) {
+      operators.push_back({{"stage", one.stage},
+                           {"step", one.step},
+                           {"name", one.name},
+                           {"kind", one.kind},
+                           {"calls", one.calls},
+                           {"ms", interval(one.ms, samples)}});
+    }
+  }
   return {{"implementation", row.implementation},
           {"total_ms", timed ? interval(row.total_ms) : Json()},
           {"cold_ms", timed ? number(row.cold_ms) : Json()},
           {"stages", stages},
+          {"operators", operators},
           {"peak_host_bytes", row.peak_host_bytes},
           {"peak_device_bytes", row.peak_device_bytes}};
 }

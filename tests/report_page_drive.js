@@ -13,12 +13,14 @@ addEventListener('load', async () => {
   await wait(500);
   seen.plots = all('.main-svg').length;
   for (const name of all('#axes .chips button').map(button => button.textContent)) press(name);
-  for (const box of all('#axes select, #pictures select')) {
+  for (const box of all('#axes select, #pictures select, section.operators select')) {
     for (const option of [...box.options]) {
       box.value = option.value;
       box.dispatchEvent(new Event('change'));
     }
   }
+  for (const kind of all('section.operators button')) kind.click();
+  seen.operators = document.querySelector('section.operators')?.textContent ?? '';
   await wait(500);
   seen.rows = all('.cells tbody tr').length;
   seen.firstVerdict = document.querySelector('.cells tbody .badge').textContent;

@@ -73,7 +73,7 @@ inline Interval interval(double median, double spread, Generator& random, int sa
 
 inline ImplementationRow implementation(const std::string& name, double unet_ms, int steps, std::int64_t bytes,
                                         Generator& random) {
-  ImplementationRow row{name, {}, 0, {}, bytes, 0};
+  ImplementationRow row{name, {}, 0, {}, {}, bytes, 0};
   double total = 0;
   const auto add = [&](const std::string& stage, int step, double ms) {
     row.stages.push_back({stage, step, interval(ms * (1 + 0.02 * random.next()), 0.03, random)});
@@ -88,6 +88,16 @@ inline ImplementationRow implementation(const std::string& name, double unet_ms,
   }
   add("vae_decode", -1, 0.8 * unet_ms);
   add("postprocess", -1, 0.2);
+  const std::string prefix = name == "reference" ? "aten::" : "i2i::";
+  for (int step = 0; step < steps; ++step) {
+    const auto part = [&](const std::string& op, const std::string& kind, double share) {
+      const double ms = unet_ms * share;
+      row.operators.push_back({"unet", step, prefix + op, kind, 10, {ms, 0.98 * ms, 1.02 * ms, {ms, ms, ms}}});
+    };
+    part("conv2d", "convolution", 0.5);
+    part("linear", "linear", 0.3);
+    part("layer_norm", "normalization", 0.1);
+  }
   row.total_ms = interval(total * 1.01, 0.02, random);
   row.cold_ms = total * 1.7;
   return row;

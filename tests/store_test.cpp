@@ -28,8 +28,14 @@ CellRow a_cell(int index) {
   row.metrics = {{"ssim", 0.9995, 0.999, true, 0.5, true}, {"psnr", INFINITY, std::nullopt, true, 0, true}};
   row.latents_drift = {1e-6, 2e-6};
   const Interval interval{2, 1.5, 2.5, {1.5, 2, 2.5}};
-  row.implementations = {{"reference", interval, 9, {{"unet", 1, interval}}, 1 << 20, 0},
-                         {"optimized", interval, 5, {{"unet", 1, interval}}, 1 << 19, 0}};
+  row.implementations = {{"reference", interval, 9, {{"unet", 1, interval}}, {}, 1 << 20, 0},
+                         {"optimized",
+                          interval,
+                          5,
+                          {{"unet", 1, interval}},
+                          {{"unet", 1, "i2i::linear", "linear", 7, interval}},
+                          1 << 19,
+                          0}};
   row.speedup = interval;
   row.speedup_verdict = "faster";
   row.source_png = std::string("\x89PNG\0source", 11);
@@ -61,6 +67,10 @@ TEST_F(StoreFolder, GivesBackWhatWasPutIn) {
     const CellRow &expected = a_cell(index), &row = report.cells[static_cast<std::size_t>(index)];
     EXPECT_EQ(cell_to_text(row), cell_to_text(expected));
     EXPECT_EQ(row.axes, expected.axes);
+    const OperatorRow &one = row.implementations.at(1).operators.at(0),
+                      &wanted = expected.implementations.at(1).operators.at(0);
+    EXPECT_EQ(std::tie(one.stage, one.step, one.name, one.kind, one.calls, one.ms.samples),
+              std::tie(wanted.stage, wanted.step, wanted.name, wanted.kind, wanted.calls, wanted.ms.samples));
     EXPECT_EQ(row.implementations.at(1).stages.at(0).ms.samples,
               expected.implementations.at(1).stages.at(0).ms.samples);
     EXPECT_TRUE(std::isinf(row.metrics.at(1).value));

@@ -1,10 +1,12 @@
 // i2i run: one request through one implementation; prints the action's output object.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "harness/commands/command.h"
 #include "harness/implementations.h"
+#include "harness/operator_profile.h"
 #include "harness/sweep.h"
 #include "harness/trace.h"
 #include "interface/source_image.h"
@@ -18,6 +20,7 @@ struct RunCommand {
   std::string implementation = "optimized";
   std::string out = "out";
   std::string dump_file;
+  bool profile = false;
 };
 
 Request read_request(const std::string& file) {
@@ -48,6 +51,27 @@ void print_stages(const Result& result) {
   fmt::print(stderr, "  {:<16} {:9.2f} ms in {} steps\n", "unet", unet_ms, calls);
 }
 
+// The dearest operators of each stage, steps taken together.
+void print_profile(const std::map<OperatorProfile::Key, OperatorTime>& times) {
+  std::map<std::pair<std::string, std::string>, OperatorTime> sums;
+  double total = 0;
+  for (const auto& [key, time] : times) {
+    OperatorTime& sum = sums[{std::get<0>(key), std::get<2>(key)}];
+    sum.calls += time.calls;
+    sum.ms += time.ms;
+    total += time.ms;
+  }
+  std::vector<std::pair<std::pair<std::string, std::string>, OperatorTime>> rows(sums.begin(), sums.end());
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.ms > b.second.ms; });
+  fmt::print(stderr, "  {:<16} {:<36} {:<14} {:>6} {:>10} {:>7}\n", "stage", "operator", "kind", "calls", "ms",
+             "share");
+  for (const auto& [key, time] : rows) {
+    if (time.ms < total / 1000) break;  // what no one could gain from
+    fmt::print(stderr, "  {:<16} {:<36} {:<14} {:>6} {:>10.2f} {:>6.1f}%\n", key.first, key.second,
+               operator_kind(key.second), time.calls, time.ms, 100 * time.ms / total);
+  }
+}
+
 void execute(const RunCommand& command) {
   command.options.apply_threads();
   const Request request = read_request(command.request_file);
@@ -64,8 +88,8 @@ void execute(const RunCommand& command) {
   options.noise = command.options.noise_mode();
   CollectingTrace trace;
   if (!command.dump_file.empty()) options.trace = &trace;
-  const Result result =
-      make_pipeline(command.implementation, model, pipeline_options)->generate(request, source, options);
+  const auto pipeline = make_pipeline(command.implementation, model, pipeline_options);
+  const Result result = pipeline->generate(request, source, options);
 
   std::filesystem::create_directories(command.out);
   nlohmann::json images = nlohmann::json::array();
@@ -80,6 +104,12 @@ void execute(const RunCommand& command) {
   fmt::print(stderr, "{}: {} picture(s) of {} x {}, seed {}, {} step(s), {:.1f} ms\n", command.implementation,
              result.images.size(0), result.width, result.height, result.seed, result.steps_run, result.total_ms);
   print_stages(result);
+  if (command.profile) {  // a second run: the first paid for memory and threads, and timing operators costs time
+    options.trace = nullptr;
+    const OperatorProfile profile;
+    pipeline->generate(request, source, options);
+    print_profile(profile.times());
+  }
   fmt::print("{}\n", nlohmann::json{{"images", images}}.dump());
 }
 
@@ -92,6 +122,7 @@ void add_run(CLI::App& app, int& exit_code) {
   run->add_option("--impl", command->implementation, "reference, optimized, or remote:NAME")->capture_default_str();
   run->add_option("--out", command->out, "folder for the pictures")->capture_default_str();
   run->add_option("--dump", command->dump_file, "safetensors file for every stage's tensors");
+  run->add_flag("--profile", command->profile, "run once more with every operator timed, and say where the time goes");
   command->options.add_to(*run);
   run->callback([command, &exit_code] {
     execute(*command);

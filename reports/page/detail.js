@@ -141,7 +141,8 @@ function openCell(index) {
         speedTable(cell) ?? '',
         h('h3', {}, 'Repeat this cell'), copyBox(cell.command),
         h('details', {}, h('summary', {}, 'All its axes'), h('dl', {class: 'environment'}, Object.entries(cell.axes).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))))))),
-    h('div', {}, stagePlots(cell) ?? ''));
+    h('div', {}, stagePlots(cell) ?? ''),
+    h('div', {}, profiled([cell]).length ? [h('h3', {}, 'Operators'), operatorTable([cell])].flat() : ''));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }

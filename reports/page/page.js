@@ -3,7 +3,7 @@ renderAlerts();
 renderFigures();
 
 document.addEventListener('DOMContentLoaded', () => {
-  byId('overview').append(...[hero(), stageSection()].filter(Boolean));
+  byId('overview').append(...[hero(), stageSection(), operatorSection()].filter(Boolean));
   renderAxisPlots();
   renderGrid();
   renderPromises();

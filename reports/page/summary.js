@@ -48,6 +48,9 @@ function budgetBar(metric) {
     h('p', {class: 'muted'}, `${percent(metric.budget_used)} of the tolerance used, bound ${metricText(metric.name, metric.bound)}${metric.passed ? '' : ', missed'}`));
 }
 
+/// Where nines fill the card, their distance from 1 says more.
+const nearOne = metric => metric.name.startsWith('ssim') && metric.value < 1 && metric.value > 0.9999 ? `1 − ${small(1 - metric.value)}` : metricText(metric.name, metric.value);
+
 function differenceCard() {
   const worst = report.summary.worst_metrics;
   if (!worst.length) return card('How different?', big('—', 'nothing was compared'));
@@ -56,7 +59,7 @@ function differenceCard() {
   const others = worst.filter(metric => !shown.includes(metric));
   return card('How different?',
     h('div', {class: 'pair'}, shown.map(metric => h('div', {},
-      h('p', {class: 'big'}, h('strong', {}, metricText(metric.name, metric.value))),
+      h('p', {class: 'big'}, h('strong', {}, nearOne(metric))),
       h('p', {}, `worst ${metricLabel(metric.name)}, `, cellLink(metric.cell)), budgetBar(metric)))),
     others.length ? h('p', {class: 'muted'}, others.flatMap((metric, i) => [i ? ' · ' : '', `${metricLabel(metric.name)} `, cellLink(metric.cell, metricText(metric.name, metric.value))])) : null);
 }
