@@ -14,6 +14,7 @@
 #include "interface/source_image.h"
 #include "interface/stage_clock.h"
 #include "optimized/step_coefficients.h"
+#include "optimized/stepper.h"
 #include "optimized/text_encoder.h"
 #include "optimized/unet.h"
 #include "optimized/vae.h"
@@ -224,86 +225,6 @@ void OptimizedPipeline::keep_buffers_for(const ActionPlan& plan, int batch_size)
   text_runtime_.buffers.clear();
   buffers_size_ = size;
 }
-
-/// Latents, their history and the fused step's output: three memories, three histories, never one tensor for two of
-/// them.
-class Stepper {
- public:
-  Stepper(const StepSchedule& schedule, const Features& features, double guidance_scale, double image_guidance_scale)
-      : schedule_(schedule), fused_(features.fused_guided_step), g_(guidance_scale), gi_(image_guidance_scale) {
-    std::vector<float> scalars;
-    for (const StepRow& row : schedule.rows) {
-      for (const double value : {row.sample, row.noise_pred, row.noise, row.history[0], row.history[1], row.history[2],
-                                 row.remember_sample, row.remember_noise_pred}) {
-        scalars.push_back(static_cast<float>(value));
-      }
-    }
-    scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8});
-  }
-
-  /// @param noise_pred  [RB,4,h,w]  @param guided  receives guidance's result, where defined
-  at::Tensor step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
-                  const at::Tensor& guided) {
-    const StepRow& row = schedule_.rows[i];
-    return fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
-                  : plain_step(row, noise_pred, sample, noise, guided);
-  }
-
- private:
-  at::Tensor fused_step(std::size_t i, const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
-                        const at::Tensor& noise, const at::Tensor& guided) {
-    c10::List<ops::OptionalTensor> history;
-    for (std::size_t k = 0; k < history_.size(); ++k) {
-      history.push_back(row.history[k] != 0 ? ops::OptionalTensor(history_[k]) : std::nullopt);
-    }
-    at::Tensor prev_sample = spare_sample(sample);
-    ops::OptionalTensor remembered;
-    if (row.remembers)
-      remembered = history_.size() == 3 && row.history[2] == 0 ? history_.back() : at::empty_like(sample);
-    ops::guided_step(noise_pred, sample, row.draws_noise ? ops::OptionalTensor(noise) : std::nullopt, history,
-                     scalars_.select(0, static_cast<std::int64_t>(i)), g_, gi_, prev_sample, remembered,
-                     guided.defined() ? ops::OptionalTensor(guided) : std::nullopt);
-    if (row.remembers) remember(*remembered);
-    return prev_sample;
-  }
-
-  at::Tensor plain_step(const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
-                        const at::Tensor& noise, const at::Tensor& guided) {
-    const auto parts = noise_pred.contiguous().chunk(noise_pred.size(0) / sample.size(0));
-    at::Tensor m = parts[0];
-    if (parts.size() == 2) m = parts[0] + g_ * (parts[1] - parts[0]);
-    if (parts.size() == 3) m = parts[2] + g_ * (parts[0] - parts[1]) + gi_ * (parts[1] - parts[2]);
-    if (guided.defined()) guided.copy_(m);
-    at::Tensor prev_sample = row.sample * sample + row.noise_pred * m;
-    if (row.draws_noise) prev_sample = prev_sample + row.noise * noise;
-    for (std::size_t k = 0; k < history_.size(); ++k) {
-      if (row.history[k] != 0) prev_sample = prev_sample + row.history[k] * history_[k];
-    }
-    if (row.remembers) remember(row.remember_sample * sample + row.remember_noise_pred * m);
-    return prev_sample;
-  }
-
-  /// Two memories take turns, so that a step never writes what it reads.
-  at::Tensor spare_sample(const at::Tensor& sample) {
-    for (at::Tensor& candidate : samples_) {
-      if (!candidate.defined()) candidate = at::empty_like(sample);
-      if (candidate.data_ptr() != sample.data_ptr()) return candidate;
-    }
-    return at::empty_like(sample);
-  }
-
-  void remember(const at::Tensor& tensor) {
-    history_.insert(history_.begin(), tensor);
-    if (history_.size() > 3) history_.pop_back();
-  }
-
-  const StepSchedule& schedule_;
-  bool fused_;
-  double g_, gi_;
-  at::Tensor scalars_;
-  at::Tensor samples_[2];
-  std::vector<at::Tensor> history_;
-};
 
 Result OptimizedPipeline::generate(const Request& request, const Image& source, const GenerateOptions& options) try {
   const c10::NoGradGuard no_grad;

@@ -1,0 +1,192 @@
+#include "optimized/schedulers/tables.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "interface/error.h"
+
+namespace i2i::schedulers {
+
+void refuse(const SchedulerSpec& spec, const std::string& what) {
+  throw Error(ErrorCode::kUsage,
+              fmt::format("unsupported by the optimized implementation: {} with {}", spec.class_name, what));
+}
+
+bool flag(const SchedulerSpec& spec, const char* key) {
+  return spec.config.contains(key) && spec.config.at(key) == true;
+}
+std::string text(const SchedulerSpec& spec, const char* key, const char* otherwise) {
+  return spec.config.contains(key) && spec.config.at(key).is_string() ? spec.config.at(key).get<std::string>()
+                                                                      : otherwise;
+}
+double number(const SchedulerSpec& spec, const char* key, double otherwise) {
+  return spec.config.contains(key) && spec.config.at(key).is_number() ? spec.config.at(key).get<double>() : otherwise;
+}
+void refuse_flags(const SchedulerSpec& spec, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (flag(spec, key)) refuse(spec, fmt::format("{}=true", key));
+  }
+}
+
+Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
+  const auto steps = static_cast<std::int64_t>(number(spec, "num_train_timesteps", 1000));
+  const double start = number(spec, "beta_start", 1e-4), end = number(spec, "beta_end", 0.02);
+  const std::string schedule = text(spec, "beta_schedule", "linear");
+  if (spec.config.contains("trained_betas") && !spec.config.at("trained_betas").is_null())
+    refuse(spec, "trained_betas");
+  at::Tensor betas;
+  if (schedule == "linear") {
+    betas = at::linspace(start, end, steps, at::kFloat);
+  } else if (schedule == "scaled_linear") {
+    betas = at::linspace(std::sqrt(start), std::sqrt(end), steps, at::kFloat).square();
+  } else if (schedule == "squaredcos_cap_v2") {  // Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17
+    betas = at::empty({steps}, at::kFloat);
+    const auto bar = [](double t) { return std::pow(std::cos((t + 0.008) / 1.008 * M_PI / 2), 2); };
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const double n = static_cast<double>(steps), t = static_cast<double>(i);
+      betas.data_ptr<float>()[i] = static_cast<float>(std::min(1 - bar((t + 1) / n) / bar(t / n), 0.999));
+    }
+  } else {
+    refuse(spec, fmt::format("beta_schedule={}", schedule));
+  }
+  at::Tensor cumulative = at::cumprod(1.0 - betas, 0);
+  if (flag(spec, "rescale_betas_zero_snr")) {
+    // Lin et al. 2023, arXiv:2305.08891, algorithm 1: the last signal rate becomes 0, the first stays.
+    at::Tensor root = cumulative.sqrt();
+    const at::Tensor first = root[0].clone(), last = root[steps - 1].clone();
+    root = (root - last) * (first / (first - last));
+    const at::Tensor squared = root.square();
+    const at::Tensor alphas = at::cat({squared.slice(0, 0, 1), squared.slice(0, 1) / squared.slice(0, 0, -1)});
+    cumulative = at::cumprod(1.0 - (1.0 - alphas), 0);
+    if (nudge_zero) cumulative[steps - 1] = std::ldexp(1.0, -24);
+  }
+  const at::Tensor wide = cumulative.to(at::kDouble).contiguous();
+  return Values(wide.data_ptr<double>(), wide.data_ptr<double>() + steps);
+}
+
+Values sigma_table(const Values& abar) {
+  Values table;
+  for (const double a : abar) {
+    const float f = static_cast<float>(a);
+    table.push_back(static_cast<double>(std::sqrt((1.0f - f) / f)));
+  }
+  return table;
+}
+
+double half_even(double x) { return std::nearbyint(x); }
+
+Values linspace(double first, double last, int count) {
+  Values values;
+  for (int i = 0; i < count; ++i) values.push_back(count == 1 ? first : first + i * ((last - first) / (count - 1)));
+  if (count > 1) values.back() = last;
+  return values;
+}
+
+Values rounded(Values values) {
+  for (double& value : values) value = half_even(value);
+  return values;
+}
+
+Values spaced_timesteps(const SchedulerSpec& spec, int n, bool keep_fractions) {
+  const int training = static_cast<int>(number(spec, "num_train_timesteps", 1000));
+  const std::string spacing = text(spec, "timestep_spacing", "leading");
+  const double offset = number(spec, "steps_offset", 0);
+  Values values;
+  if (spacing == "leading") {
+    const int ratio = training / n;
+    for (int i = n - 1; i >= 0; --i) values.push_back(static_cast<double>(i * ratio) + offset);
+  } else if (spacing == "linspace") {
+    values = linspace(0, training - 1, n);
+    if (!keep_fractions) values = rounded(values);
+    std::reverse(values.begin(), values.end());
+  } else if (spacing == "trailing") {
+    const double step = static_cast<double>(training) / n;
+    const int count = static_cast<int>(std::ceil(training / step));
+    for (int i = 0; i < count; ++i) values.push_back(half_even(training - i * step) - 1);
+  } else {
+    refuse(spec, fmt::format("timestep_spacing={}", spacing));
+  }
+  return values;
+}
+
+double interpolate(const Values& table, double x) {
+  const double last = static_cast<double>(table.size() - 1);
+  if (x <= 0) return table.front();
+  if (x >= last) return table.back();
+  const auto below = static_cast<std::size_t>(x);
+  return table[below] + (table[below + 1] - table[below]) * (x - static_cast<double>(below));
+}
+
+Values karras_sigmas(double highest, double lowest, int n) {
+  Values sigmas;
+  const double from = std::pow(highest, 1.0 / 7), to = std::pow(lowest, 1.0 / 7);
+  for (const double ramp : linspace(0, 1, n)) sigmas.push_back(std::pow(from + ramp * (to - from), 7));
+  return sigmas;
+}
+
+double sigma_to_timestep(double sigma, const Values& table) {
+  const double wanted = std::log(std::max(sigma, 1e-10));
+  std::size_t low = 0;
+  while (low + 2 < table.size() && std::log(table[low + 1]) <= wanted) ++low;
+  const double below = std::log(table[low]), above = std::log(table[low + 1]);
+  return static_cast<double>(low) + std::clamp((below - wanted) / (below - above), 0.0, 1.0);
+}
+
+Values as_float32(Values values) {
+  for (double& value : values) value = static_cast<double>(static_cast<float>(value));
+  return values;
+}
+
+Prediction prediction_of(const SchedulerSpec& spec) {
+  const std::string type = text(spec, "prediction_type", "epsilon");
+  if (type == "epsilon") return Prediction::kEpsilon;
+  if (type == "v_prediction") return Prediction::kV;
+  if (type == "sample") return Prediction::kSample;
+  refuse(spec, fmt::format("prediction_type={}", type));
+}
+
+Linear2 x0_of(Prediction type, double signal, double noise) {
+  switch (type) {
+    case Prediction::kEpsilon:
+      return {1 / signal, -noise / signal};
+    case Prediction::kV:
+      return {signal, -noise};
+    case Prediction::kSample:
+      break;
+  }
+  return {0, 1};
+}
+Linear2 noise_of(Prediction type, double signal, double noise) {
+  switch (type) {
+    case Prediction::kEpsilon:
+      return {0, 1};
+    case Prediction::kV:
+      return {noise, signal};
+    case Prediction::kSample:
+      break;
+  }
+  return {1 / noise, -signal / noise};
+}
+Linear2 x0_of_sigma(Prediction type, double sigma) {
+  const double square = sigma * sigma + 1;
+  switch (type) {
+    case Prediction::kEpsilon:
+      return {1, -sigma};
+    case Prediction::kV:
+      return {1 / square, -sigma / std::sqrt(square)};
+    case Prediction::kSample:
+      break;
+  }
+  return {0, 1};
+}
+
+void start_from_signal(StepSchedule& schedule, const ActionPlan& plan, double signal, double noise) {
+  if (plan.starts_from_noise) return;
+  schedule.start_sample = signal;
+  schedule.start_noise = noise;
+}
+
+}  // namespace i2i::schedulers

@@ -1,0 +1,90 @@
+#include "optimized/stepper.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "optimized/ops.h"
+
+namespace i2i {
+
+Stepper::Stepper(const StepSchedule& schedule, const Features& features, double guidance_scale,
+                 double image_guidance_scale)
+    : schedule_(schedule), fused_(features.fused_guided_step), g_(guidance_scale), gi_(image_guidance_scale) {
+  std::vector<float> scalars;
+  const auto add = [&](double value) { scalars.push_back(static_cast<float>(value)); };
+  for (const StepRow& row : schedule.rows) {
+    add(row.sample);
+    add(row.noise_pred);
+    add(row.noise);
+    std::size_t reads = 0;
+    for (std::size_t k = 0; k < kHistoryDepth; ++k) {
+      if (row.history[k] == 0) continue;
+      add(row.history[k]);
+      ++reads;
+      depth_ = std::max(depth_, k + 1);
+    }
+    for (; reads < kHistoryReads; ++reads) add(0);
+    add(row.remember_sample);
+    add(row.remember_noise_pred);
+  }
+  scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8});
+}
+
+at::Tensor Stepper::step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
+                         const at::Tensor& guided) {
+  const StepRow& row = schedule_.rows[i];
+  return fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
+                : plain_step(row, noise_pred, sample, noise, guided);
+}
+
+at::Tensor Stepper::fused_step(std::size_t i, const StepRow& row, const at::Tensor& noise_pred,
+                               const at::Tensor& sample, const at::Tensor& noise, const at::Tensor& guided) {
+  c10::List<ops::OptionalTensor> history;  // only what is read, in the order of scalars_
+  for (std::size_t k = 0; k < history_.size(); ++k) {
+    if (row.history[k] != 0) history.push_back(history_[k]);
+  }
+  at::Tensor prev_sample = spare_sample(sample);
+  ops::OptionalTensor remembered;
+  if (row.remembers) {
+    const bool oldest_is_free = depth_ > 0 && history_.size() == depth_ && row.history[depth_ - 1] == 0;
+    remembered = oldest_is_free ? history_.back() : at::empty_like(sample);
+  }
+  ops::guided_step(noise_pred, sample, row.draws_noise ? ops::OptionalTensor(noise) : std::nullopt, history,
+                   scalars_.select(0, static_cast<std::int64_t>(i)), g_, gi_, prev_sample, remembered,
+                   guided.defined() ? ops::OptionalTensor(guided) : std::nullopt);
+  if (row.remembers) remember(*remembered);
+  return prev_sample;
+}
+
+at::Tensor Stepper::plain_step(const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
+                               const at::Tensor& noise, const at::Tensor& guided) {
+  const auto parts = noise_pred.contiguous().chunk(noise_pred.size(0) / sample.size(0));
+  at::Tensor m = parts[0];
+  if (parts.size() == 2) m = parts[0] + g_ * (parts[1] - parts[0]);
+  if (parts.size() == 3) m = parts[2] + g_ * (parts[0] - parts[1]) + gi_ * (parts[1] - parts[2]);
+  if (guided.defined()) guided.copy_(m);
+  at::Tensor prev_sample = row.sample * sample + row.noise_pred * m;
+  if (row.draws_noise) prev_sample = prev_sample + row.noise * noise;
+  for (std::size_t k = 0; k < history_.size(); ++k) {
+    if (row.history[k] != 0) prev_sample = prev_sample + row.history[k] * history_[k];
+  }
+  if (row.remembers) remember(row.remember_sample * sample + row.remember_noise_pred * m);
+  return prev_sample;
+}
+
+/// Two memories take turns, so that a step never writes what it reads.
+at::Tensor Stepper::spare_sample(const at::Tensor& sample) {
+  for (at::Tensor& candidate : samples_) {
+    if (!candidate.defined()) candidate = at::empty_like(sample);
+    if (candidate.data_ptr() != sample.data_ptr()) return candidate;
+  }
+  return at::empty_like(sample);
+}
+
+void Stepper::remember(const at::Tensor& tensor) {
+  history_.insert(history_.begin(), tensor);
+  if (history_.size() > depth_) history_.pop_back();
+}
+
+}  // namespace i2i
