@@ -1,13 +1,15 @@
-// i2i compare: two stores of the same sweep, cell by cell: did the optimized implementation get slower or drift
-// further?
+// i2i compare: two stores of the same sweep, cell by cell: what got faster or slower, down to operators and steps, and
+// did the pictures move?
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 
 #include "harness/commands/command.h"
-#include "harness/statistics.h"
 #include "harness/store.h"
+#include "harness/store_comparison.h"
 
 namespace i2i {
 namespace {
@@ -18,59 +20,62 @@ struct CompareCommand {
   bool strict = false, json = false;
 };
 
-struct Comparison {
-  std::string cell;
-  std::string verdict;  ///< faster, slower, same, ambiguous, newly failed, not timed, no baseline
-  double baseline_ms = 0, candidate_ms = 0;
-  Interval ratio;  ///< candidate's speedup over its own reference / baseline's over its own
-};
+constexpr std::size_t kOperatorsNamed = 4;
 
-std::string key_of(const CellRow& row) {
-  std::string key;
-  for (const auto& [name, value] : row.axes) key += fmt::format("{}{}={}", key.empty() ? "" : " ", name, value);
-  return key;
+std::string drift_words(const std::optional<PictureDrift>& drift) {
+  if (!drift) return "no picture";
+  if (drift->identical) return "identical";
+  return fmt::format("SSIM {:.6g}, LPIPS {:.2g}", drift->ssim, drift->lpips);
 }
 
-const ImplementationRow* optimized_row(const CellRow& row) {
-  for (const ImplementationRow& side : row.implementations) {
-    if (side.implementation == "optimized" && !side.total_ms.samples.empty()) return &side;
-  }
-  return nullptr;
+std::string change_words(const OperatorChange& change) {
+  const std::string where = change.step < 0 ? change.stage : fmt::format("{} step {}", change.stage, change.step + 1);
+  const double percent = 100 * std::abs(change.ratio.median - 1);
+  return fmt::format("{}: {} {:.0f} % {} [{:.2f}, {:.2f}], {:.3g} -> {:.3g} ms", where, change.name, percent,
+                     change.verdict, change.ratio.low, change.ratio.high, change.before_ms, change.after_ms);
 }
 
-// Both stores timed the reference too: dividing by it takes out what the machine did meanwhile. The interval combines
-// both sides' relative widths.
-Interval speed_ratio(const CellRow& baseline, const CellRow& candidate) {
-  Interval ratio;
-  const Interval &a = *baseline.speedup, &b = *candidate.speedup;
-  ratio.median = b.median / a.median;
-  ratio.low = b.low / a.high;
-  ratio.high = b.high / a.low;
-  ratio.samples = b.samples;
-  return ratio;
+nlohmann::json to_json(const CellComparison& row) {
+  nlohmann::json operators = nlohmann::json::array();
+  for (const OperatorChange& change : row.operators) {
+    operators.push_back({{"stage", change.stage},
+                         {"step", change.step},
+                         {"name", change.name},
+                         {"before_ms", change.before_ms},
+                         {"after_ms", change.after_ms},
+                         {"ratio", change.ratio.median},
+                         {"low", change.ratio.low},
+                         {"high", change.ratio.high},
+                         {"verdict", change.verdict}});
+  }
+  nlohmann::json drift;
+  if (row.drift) {
+    drift = {{"identical", row.drift->identical},
+             {"ssim", row.drift->ssim},
+             {"lpips", row.drift->lpips},
+             {"seen", row.drift->seen}};
+  }
+  return {
+      {"cell", row.cell},          {"verdict", row.verdict}, {"before_ms", row.before_ms}, {"after_ms", row.after_ms},
+      {"ratio", row.ratio.median}, {"low", row.ratio.low},   {"high", row.ratio.high},     {"drift", drift},
+      {"operators", operators}};
 }
 
-Comparison compare_cell(const CellRow* baseline, const CellRow& candidate, double margin) {
-  Comparison row;
-  row.cell = key_of(candidate);
-  if (baseline == nullptr) {
-    row.verdict = "no baseline";
-    return row;
+void print_table(const std::vector<CellComparison>& rows, const std::map<std::string, int>& counts) {
+  fmt::print("{:<60} {:>10} {:>10}  {:<22} {:<26} {}\n", "cell", "before ms", "now ms", "speed, now / before",
+             "picture", "verdict");
+  for (const CellComparison& row : rows) {
+    const std::string ratio = row.ratio.samples.empty() ? ""
+                                                        : fmt::format("{:.3f} [{:.3f}, {:.3f}]", row.ratio.median,
+                                                                      row.ratio.low, row.ratio.high);
+    fmt::print("{:<60} {:>10.2f} {:>10.2f}  {:<22} {:<26} {}\n", row.cell, row.before_ms, row.after_ms, ratio,
+               row.verdict == "no baseline" ? "" : drift_words(row.drift), row.verdict);
+    for (std::size_t i = 0; i < std::min(kOperatorsNamed, row.operators.size()); ++i)
+      fmt::print("    {}\n", change_words(row.operators[i]));
+    if (row.operators.size() > kOperatorsNamed)
+      fmt::print("    and {} smaller changes (--json has them)\n", row.operators.size() - kOperatorsNamed);
   }
-  if (candidate.verdict == "failed" && baseline->verdict != "failed") {
-    row.verdict = "newly failed";
-    return row;
-  }
-  const ImplementationRow *before = optimized_row(*baseline), *after = optimized_row(candidate);
-  if (before == nullptr || after == nullptr || !baseline->speedup || !candidate.speedup) {
-    row.verdict = "not timed";
-    return row;
-  }
-  row.baseline_ms = before->total_ms.median;
-  row.candidate_ms = after->total_ms.median;
-  row.ratio = speed_ratio(*baseline, candidate);
-  row.verdict = judge_ratio(row.ratio, margin);
-  return row;
+  for (const auto& [verdict, count] : counts) fmt::print("{} {}\n", count, verdict);
 }
 
 int execute(const CompareCommand& command) {
@@ -80,39 +85,17 @@ int execute(const CompareCommand& command) {
   }
   const Report baseline = Store(command.baseline, Store::Mode::kReadOnly).report();
   const Report candidate = Store(command.candidate, Store::Mode::kReadOnly).report();
-  std::map<std::string, const CellRow*> known;
-  for (const CellRow& row : baseline.cells) known[key_of(row)] = &row;
-  std::vector<Comparison> rows;
+  const std::vector<CellComparison> rows = compare_reports(baseline, candidate, command.margin);
   std::map<std::string, int> counts;
-  for (const CellRow& row : candidate.cells) {
-    const auto found = known.find(key_of(row));
-    rows.push_back(compare_cell(found == known.end() ? nullptr : found->second, row, command.margin));
-    ++counts[rows.back().verdict];
-  }
+  for (const CellComparison& row : rows) ++counts[row.verdict];
   if (command.json) {
     nlohmann::json array = nlohmann::json::array();
-    for (const Comparison& row : rows) {
-      array.push_back({{"cell", row.cell},
-                       {"verdict", row.verdict},
-                       {"baseline_ms", row.baseline_ms},
-                       {"candidate_ms", row.candidate_ms},
-                       {"ratio", row.ratio.median},
-                       {"low", row.ratio.low},
-                       {"high", row.ratio.high}});
-    }
+    for (const CellComparison& row : rows) array.push_back(to_json(row));
     fmt::print("{}\n", nlohmann::json{{"cells", array}, {"counts", counts}}.dump(2));
   } else {
-    fmt::print("{:<60} {:>10} {:>10}  {:<24} {}\n", "cell", "before ms", "now ms", "speed, now / before", "verdict");
-    for (const Comparison& row : rows) {
-      const std::string ratio = row.ratio.samples.empty() ? ""
-                                                          : fmt::format("{:.3f} [{:.3f}, {:.3f}]", row.ratio.median,
-                                                                        row.ratio.low, row.ratio.high);
-      fmt::print("{:<60} {:>10.2f} {:>10.2f}  {:<24} {}\n", row.cell, row.baseline_ms, row.candidate_ms, ratio,
-                 row.verdict);
-    }
-    for (const auto& [verdict, count] : counts) fmt::print("{} {}\n", count, verdict);
+    print_table(rows, counts);
   }
-  if (counts["slower"] > 0 || counts["newly failed"] > 0) return kRegression;
+  if (counts["slower"] > 0 || counts["newly failed"] > 0 || counts["drifted"] > 0) return kRegression;
   if (counts["no baseline"] == static_cast<int>(rows.size())) return kNoBaseline;
   if (command.strict && (counts["ambiguous"] > 0 || counts["no baseline"] > 0 || counts["not timed"] > 0))
     return kInconclusive;
@@ -123,7 +106,8 @@ int execute(const CompareCommand& command) {
 
 void add_compare(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<CompareCommand>();
-  CLI::App* compare = app.add_subcommand("compare", "two folders of results: did the candidate get slower or fail?");
+  CLI::App* compare =
+      app.add_subcommand("compare", "two folders of results: did the candidate get slower, drift or fail?");
   compare->add_option("BASELINE", command->baseline, "the --out folder of the sweep before")->required();
   compare->add_option("CANDIDATE", command->candidate, "the --out folder of the sweep now")->required();
   compare->add_option("--margin", command->margin, "a change below this share is no change")->capture_default_str();
