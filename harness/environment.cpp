@@ -2,11 +2,13 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <torch/version.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -53,7 +55,9 @@ std::vector<std::pair<std::string, std::string>> environment() {
   gethostname(host.data(), host.size() - 1);
   const std::string governor = first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   const std::string load = first_line("/proc/loadavg");
-  return {{"processor", field("/proc/cpuinfo", "model name")},
+  return {{"date", fmt::format("{:%Y-%m-%d %H:%M} UTC",
+                                  std::chrono::floor<std::chrono::minutes>(std::chrono::system_clock::now()))},
+          {"processor", field("/proc/cpuinfo", "model name")},
           {"cores", std::to_string(std::thread::hardware_concurrency())},
           {"threads", std::to_string(at::get_num_threads())},
           {"vector instructions", at::get_cpu_capability()},

@@ -7,7 +7,7 @@
 
 namespace i2i {
 
-/// {name, value}: processor, cores, threads, load, memory, governor, libraries, build, commit.
+/// {name, value}: when it started, processor, cores, threads, load, memory, governor, libraries, build, commit.
 std::vector<std::pair<std::string, std::string>> environment();
 
 /// One line of `i2i doctor`.

@@ -57,7 +57,11 @@ int execute(const SweepCommand& command) {
   options.apply_threads();
   const Sweep sweep = load_sweep(command.sweep_file, command.axes);
   Store store(command.out, Store::Mode::kCreateOrResume);
-  store.begin(sweep, environment(), command_line(command));
+  auto machine = environment();
+  machine.insert(machine.begin() + 1, {{"model", sweep.document.value("model", "scenes")},
+                                       {"device", command.device},
+                                       {"dtype", sweep.document.value("dtype", "fp32") + " against fp32"}});
+  store.begin(sweep, machine, command_line(command));
   const auto finished = store.finished();
   if (!finished.empty())
     fmt::print(stderr, "{} of {} cells are finished already\n", finished.size(), sweep.cells.size());
