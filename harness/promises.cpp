@@ -159,21 +159,21 @@ class Measurement {
   }
 
   Measured same_seed() {
-    bool equal = true, different = true;
-    Measured measured;
     const Change batch_of_two = [](Request& request, const PromiseCase&) { request.batch_size = 2; };
-    add(measured, "two runs", batch_of_two, [&](const at::Tensor& image, const PromiseCase& one, std::size_t i) {
-      const at::Tensor again = generate(one, i, one.source, batch_of_two)[0];
-      equal = equal && at::equal(image, again);
-      return lpips_alex(image, again);
-    });
-    add(measured, "within a batch", batch_of_two, [&](const at::Tensor& image, const PromiseCase& one, std::size_t i) {
-      const double distance = lpips_alex(image, generate(one, i, one.source, batch_of_two)[1]);
-      different = different && distance > 0;
-      return distance;
-    });
-    measured.holds = equal && different;
-    return measured;
+    bool equal = true, different = true;
+    std::vector<double> two_runs, within_a_batch;
+    progress_("a batch of two, twice");
+    for (std::size_t i = 0; i < cases_.cases.size(); ++i) {
+      const PromiseCase& one = cases_.cases[i];
+      const at::Tensor first = generate(one, i, one.source, batch_of_two);
+      const at::Tensor again = generate(one, i, one.source, batch_of_two);
+      equal = equal && at::equal(first, again);
+      two_runs.push_back(lpips_alex(first[0], again[0]));
+      within_a_batch.push_back(lpips_alex(first[0], first[1]));
+      different = different && within_a_batch.back() > 0;
+    }
+    return {
+        {"two runs", "within a batch"}, {mean_interval(two_runs), mean_interval(within_a_batch)}, equal && different};
   }
 
  private:
