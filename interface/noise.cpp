@@ -4,12 +4,16 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "interface/brownian_tree.h"
 #include "interface/pipeline.h"
 
 namespace i2i {
 
 NoiseSource::NoiseSource(std::uint64_t seed, int batch_size, NoiseMode mode, TraceSink* trace)
-    : batch_size_(batch_size), trace_(trace) {
+    : seed_(seed), batch_size_(batch_size), trace_(trace) {
   const int generators = mode == NoiseMode::kPerImage ? batch_size : 1;
   for (int k = 0; k < generators; ++k)
     generators_.push_back(at::make_generator<at::CPUGeneratorImpl>(seed + static_cast<std::uint64_t>(k)));
@@ -21,6 +25,31 @@ at::Tensor NoiseSource::draw_posterior(std::int64_t channels, std::int64_t heigh
 
 at::Tensor NoiseSource::draw(std::int64_t channels, std::int64_t height, std::int64_t width) {
   return draw_rows(batch_size_, channels, height, width);
+}
+
+NoiseInterval sde_interval(double sigma, double sigma_next, bool to_middle) {
+  const at::Tensor t = at::scalar_tensor(sigma, at::kFloat).log().neg(),
+                   t_next = at::scalar_tensor(sigma_next, at::kFloat).log().neg();
+  NoiseInterval interval;
+  interval.from = t.neg().exp().item<float>();
+  interval.to = (to_middle ? t + (t_next - t) * 0.5 : t_next).neg().exp().item<float>();
+  return interval;
+}
+
+at::Tensor NoiseSource::draw_interval(const NoiseInterval& interval, std::int64_t channels, std::int64_t height,
+                                      std::int64_t width) const {
+  const double low = std::min(interval.from, interval.to), high = std::max(interval.from, interval.to);
+  const bool per_image = !interval.seed && generators_.size() > 1;
+  const std::int64_t rows = per_image ? 1 : batch_size_;
+  std::vector<at::Tensor> images;
+  for (std::size_t k = 0; k < (per_image ? generators_.size() : 1); ++k) {
+    const BrownianTree tree(interval.seed.value_or(seed_ + k), interval.lowest, interval.highest,
+                            {rows, channels, height, width});
+    images.push_back(tree.increment(low, high));
+  }
+  // Levels fall, so the path is walked backwards; the distance is taken in float32, as the levels are.
+  const float distance = static_cast<float>(high) - static_cast<float>(low);
+  return (interval.from > interval.to ? -1 : 1) * at::cat(images) / std::sqrt(distance);
 }
 
 at::Tensor NoiseSource::draw_rows(std::int64_t rows, std::int64_t channels, std::int64_t height, std::int64_t width) {

@@ -22,8 +22,9 @@ std::string folded(std::string_view name) {
   return out;
 }
 
-/// The rows of schedulers.json: name, class, aliases with the options they imply, and the class's defaults. JSON has no
-/// infinity; the lowest double stands for it.
+/// The rows of schedulers.json: name, class, aliases with the options they imply, the class's defaults, and arguments
+/// of its step that are options here but never part of a scheduler_config.json. JSON has no infinity; the lowest double
+/// stands for it.
 const Json& rows() {
   static const Json table = Json::parse(embedded::schedulers_json);
   return table;
@@ -39,6 +40,8 @@ std::string known_names() {
   }
   return names;
 }
+
+Json arguments_of(const Json& row) { return row.value("arguments", Json::object()); }
 
 struct Choice {
   const Json* row = nullptr;
@@ -75,7 +78,8 @@ Json typed_option(const std::string& key, const std::string& text, const Json& d
 
 /// "key=value,key=value"; commas within brackets belong to the value.
 Json parse_options(std::string_view text, const Json& row) {
-  const Json& defaults = row.at("defaults");
+  Json defaults = row.at("defaults");
+  defaults.update(arguments_of(row));
   Json options = Json::object();
   while (!text.empty()) {
     std::size_t end = 0;
@@ -167,8 +171,15 @@ SchedulerSpec resolve_scheduler(const std::string& text, const ModelConfig& mode
   Json present = given_config(model);
   if (repairs_scheduler(model)) repair(present);
   present.update(choice.implied);
-  if (colon != text.npos) present.update(parse_options(std::string_view(text).substr(colon + 1), *choice.row));
-  return spec_of(*choice.row, effective_config(choice.row->at("defaults"), present));
+  Json options = Json::object();
+  if (colon != text.npos) options = parse_options(std::string_view(text).substr(colon + 1), *choice.row);
+  present.update(options);
+  Json config = effective_config(choice.row->at("defaults"), present);
+  const Json arguments = arguments_of(*choice.row);
+  for (const auto& [key, value] : options.items()) {
+    if (arguments.contains(key)) config[key] = value;
+  }
+  return spec_of(*choice.row, std::move(config));
 }
 
 const std::vector<SchedulerDescription>& known_schedulers() {

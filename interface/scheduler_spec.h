@@ -11,9 +11,10 @@
 namespace i2i {
 
 struct SchedulerSpec {
-  std::string name;        ///< canonical: "ddim", "pndm", "euler", "euler_a", "dpmpp_2m"
+  std::string name;        ///< canonical, a row's name in schedulers.json: "ddim", "euler_a", "dpmpp_2m", ...
   std::string class_name;  ///< diffusers' class
-  nlohmann::json config;   ///< every key that the class reads, with its effective value
+  nlohmann::json
+      config;  ///< every key that the class reads, with its effective value, and step arguments ("eta") if given
 };
 
 /// @param text   "" for the model's own scheduler, else NAME[:key=value,...]; NAME is canonical, an alias

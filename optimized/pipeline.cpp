@@ -316,7 +316,11 @@ Result OptimizedPipeline::generate(const Request& request, const Image& source, 
     });
     latents = timed_stage(stages, "scheduler_step", step, [&] {
       const StepRow& row = schedule.rows[i];
-      const at::Tensor noise = row.draws_noise ? noise_source.draw(channels, height, width) : at::Tensor();
+      at::Tensor noise;
+      if (row.draws_noise) {
+        noise = row.path ? noise_source.draw_interval(*row.path, channels, height, width)
+                         : noise_source.draw(channels, height, width);
+      }
       const at::Tensor guided = trace != nullptr ? at::empty_like(latents) : at::Tensor();
       at::Tensor prev_sample = stepper.step(i, noise_pred, latents, noise, guided);
       if (trace != nullptr) trace->tensor("loop.guided", step, guided);

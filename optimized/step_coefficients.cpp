@@ -28,7 +28,8 @@ void check(const StepSchedule& schedule, const std::string& name) {
             "a row reads more former outputs than a step can take");
     require(std::none_of(std::begin(row.history) + std::min(remembered, kHistoryDepth), std::end(row.history), reads),
             "a row reads what no row before it has remembered");
-    if (row.remembers) ++remembered;
+    require(row.draws_noise || !row.remembers_noise, "a row remembers noise that it does not draw");
+    remembered += (row.remembers ? 1 : 0) + (row.remembers_noise ? 1 : 0);
   }
 }
 

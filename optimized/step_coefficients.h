@@ -7,14 +7,16 @@
 // How schedulers that are more than one formula per step become rows:
 //   several evaluations per step (Heun, DPM2)   one row each; the first remembers what the second needs of x and m
 //   several former outputs (LMS, DEIS, UniPC)   each row remembers its own output; the next ones read it by age
-//   the sample before this one (PNDM, UniPC)    follows from x and history, for x was made of it by the row before
+//   a sample before x (PNDM, UniPC, DPM++ 2S)   follows from x and history, for x was made of it by the row before
 //   preconditioned models (EDM)                 scalars of the row and input_scale
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "interface/action_plan.h"
+#include "interface/noise.h"
 #include "interface/scheduler_spec.h"
 
 namespace i2i {
@@ -23,15 +25,17 @@ namespace i2i {
 constexpr std::size_t kHistoryDepth = 9;
 constexpr std::size_t kHistoryReads = 3;
 
-/// m is the model's output after guidance, whatever it predicts; h_k is what the k-th newest row that remembers
-/// remembered, this row's own not counted.
+/// m is the model's output after guidance, whatever it predicts; h_k is the k-th newest tensor that rows before this
+/// one remembered.
 struct StepRow {
   double sample = 0;
   double noise_pred = 0;
   double noise = 0;
   double history[kHistoryDepth] = {};  ///< at most kHistoryReads of them are not 0
   bool draws_noise = false;            ///< a draw is made even where its scalar is 0
+  std::optional<NoiseInterval> path;   ///< where the noise lies on a Brownian path; nothing for a fresh draw
   bool remembers = false;              ///< remember_sample * x + remember_noise_pred * m becomes the newest history
+  bool remembers_noise = false;        ///< the draw becomes history too, newer than that
   double remember_sample = 0;
   double remember_noise_pred = 0;
 };

@@ -34,8 +34,10 @@ Stepper::Stepper(const StepSchedule& schedule, const Features& features, double 
 at::Tensor Stepper::step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
                          const at::Tensor& guided) {
   const StepRow& row = schedule_.rows[i];
-  return fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
-                : plain_step(row, noise_pred, sample, noise, guided);
+  at::Tensor prev_sample = fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
+                                  : plain_step(row, noise_pred, sample, noise, guided);
+  if (row.remembers_noise) remember(noise.clone());  // its memory may be written again
+  return prev_sample;
 }
 
 at::Tensor Stepper::fused_step(std::size_t i, const StepRow& row, const at::Tensor& noise_pred,

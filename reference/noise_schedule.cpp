@@ -1,39 +1,67 @@
 #include "reference/noise_schedule.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "interface/beta_quantile.h"
+#include "interface/error.h"
 
 namespace i2i::reference {
 namespace {
 
-/// Betas of the cosine schedule, capped at 0.999 (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17).
-at::Tensor squared_cosine_betas(int count) {
-  const auto alpha_bar = [count](int i) {
-    constexpr double kPi = 3.14159265358979323846;
-    return std::pow(std::cos((double(i) / count + 0.008) / 1.008 * kPi / 2), 2);
-  };
+/// Betas of a curve of alphas_cumprod over [0, 1], capped at 0.999.
+template <typename Curve>
+at::Tensor betas_of(const Curve& alpha_bar, int count) {
   std::vector<float> betas;
   for (int i = 0; i < count; ++i) {
-    betas.push_back(static_cast<float>(std::min(1 - alpha_bar(i + 1) / alpha_bar(i), 0.999)));
+    const double now = alpha_bar(double(i) / count), next = alpha_bar(double(i + 1) / count);
+    betas.push_back(static_cast<float>(std::min(1 - next / now, 0.999)));
   }
   return at::tensor(betas, at::kFloat);
 }
 
-at::Tensor make_betas(SchedulerConfig& config) {
+/// Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17.
+double squared_cosine(double t) {
+  constexpr double kPi = 3.14159265358979323846;
+  return std::pow(std::cos((t + 0.008) / 1.008 * kPi / 2), 2);
+}
+
+/// Levels whose log SNR is Laplace distributed, mean 0 and scale 0.5 (Hang et al. 2024, arXiv:2407.03297).
+double laplace(double t) {
+  const double side = std::copysign(1.0, 0.5 - t);
+  const double log_snr = -0.5 * side * std::log(1 - 2 * std::abs(0.5 - t) + 1e-6);
+  const double snr = std::exp(log_snr);
+  return std::sqrt(snr / (1 + snr));
+}
+
+at::Tensor make_betas(SchedulerConfig& config, std::initializer_list<const char*> schedules) {
   const int count = config.integer("num_train_timesteps");
   const double first = config.number("beta_start");
   const double last = config.number("beta_end");
-  const auto shape = config.one_of("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"});
-  config.only("trained_betas", nullptr);
+  const auto shape = config.one_of("beta_schedule", schedules);
+  const auto trained = config.numbers_or_none("trained_betas");
+  if (!trained.empty()) {
+    if (trained.size() != static_cast<std::size_t>(count)) {
+      throw Error(ErrorCode::kUsage, fmt::format("{}: trained_betas has {} entries, num_train_timesteps is {}",
+                                                 config.scheduler_name(), trained.size(), count));
+    }
+    return at::tensor(trained, at::kDouble).to(at::kFloat);
+  }
   if (shape == "linear") return at::linspace(first, last, count, at::kFloat);
   if (shape == "scaled_linear") return at::linspace(std::sqrt(first), std::sqrt(last), count, at::kFloat).square();
-  return squared_cosine_betas(count);
+  if (shape == "sigmoid") return at::linspace(-6, 6, count, at::kFloat).sigmoid() * (last - first) + first;
+  if (shape == "exp") return betas_of([](double t) { return std::exp(t * -12); }, count);
+  if (shape == "laplace") return betas_of(laplace, count);
+  return betas_of(squared_cosine, count);
 }
 
 }  // namespace
 
-at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr) {
-  const auto abar = at::cumprod(1 - make_betas(config), 0);
+at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr,
+                               std::initializer_list<const char*> schedules) {
+  const auto abar = at::cumprod(1 - make_betas(config, schedules), 0);
   if (!rescale_zero_snr) return abar;
   const auto root = abar.sqrt();
   const auto first = root[0], last = root[-1];
@@ -93,6 +121,52 @@ std::vector<double> karras_sigmas(double sigma_max, double sigma_min, int n) {
   std::vector<double> sigmas;
   for (const double ramp : linspace(0, 1, n)) sigmas.push_back(std::pow(first + ramp * (last - first), kRho));
   return sigmas;
+}
+
+SigmaGrid read_sigma_grid(SchedulerConfig& config, bool has_lu_lambdas) {
+  auto grid = SigmaGrid::kTable;
+  const auto read = [&](const char* key, SigmaGrid one) {
+    if (!config.boolean(key)) return;
+    if (grid != SigmaGrid::kTable) {
+      throw Error(ErrorCode::kUsage,
+                  config.scheduler_name() + ": " + key + " and another grid of levels are both true");
+    }
+    grid = one;
+  };
+  read("use_karras_sigmas", SigmaGrid::kKarras);
+  read("use_exponential_sigmas", SigmaGrid::kExponential);
+  read("use_beta_sigmas", SigmaGrid::kBeta);
+  if (has_lu_lambdas) read("use_lu_lambdas", SigmaGrid::kLu);
+  return grid;
+}
+
+std::vector<double> spaced_sigmas(SigmaGrid grid, double sigma_max, double sigma_min, int n) {
+  if (grid == SigmaGrid::kKarras) return karras_sigmas(sigma_max, sigma_min, n);
+  std::vector<double> sigmas;
+  if (grid == SigmaGrid::kBeta) {
+    for (const double ramp : linspace(0, 1, n)) {
+      sigmas.push_back(sigma_min + beta_quantile(1 - ramp, 0.6, 0.6) * (sigma_max - sigma_min));
+    }
+  } else if (grid == SigmaGrid::kLu) {
+    const double first = std::log(float(sigma_max)), last = std::log(float(sigma_min));
+    for (const double ramp : linspace(0, 1, n)) sigmas.push_back(std::exp(first + ramp * (last - first)));
+  } else {
+    for (const double log_sigma : linspace(std::log(sigma_max), std::log(sigma_min), n)) {
+      sigmas.push_back(std::exp(log_sigma));
+    }
+  }
+  return sigmas;
+}
+
+Thresholding::Thresholding(SchedulerConfig& config)
+    : enabled(config.boolean("thresholding")),
+      ratio(config.number("dynamic_thresholding_ratio")),
+      sample_max_value(config.number("sample_max_value")) {}
+
+at::Tensor Thresholding::operator()(const at::Tensor& x0) const {
+  const auto values = at_least_float32(x0).flatten(1);
+  const auto bound = at::quantile(values.abs(), ratio, 1).clamp(1, sample_max_value).unsqueeze(1);
+  return (values.clamp(-bound, bound) / bound).reshape(x0.sizes()).to(x0.scalar_type());
 }
 
 double sigma_to_timestep(double sigma, const std::vector<float>& sigma_table) {

@@ -12,10 +12,15 @@
 
 namespace i2i::reference {
 
-/// alphas_cumprod [N] float32, from num_train_timesteps, beta_start, beta_end and beta_schedule.
+/// The values of beta_schedule that every class knows.
+inline constexpr std::initializer_list<const char*> kBetaSchedules = {"linear", "scaled_linear", "squaredcos_cap_v2"};
+
+/// alphas_cumprod [N] float32, from trained_betas, else num_train_timesteps, beta_start, beta_end and beta_schedule.
+/// @param schedules  values of beta_schedule that the class knows
 /// @param rescale_zero_snr  shift and scale sqrt(abar) so that the last is 0 (Lin et al. 2023, arXiv:2305.08891,
 /// algorithm 1)
-at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr);
+at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr,
+                               std::initializer_list<const char*> schedules = kBetaSchedules);
 
 /// sqrt((1 - abar) / abar) for a float32 table, as float32 values.
 std::vector<float> make_sigmas(const at::Tensor& alphas_cumprod);
@@ -35,6 +40,30 @@ double interpolate(const std::vector<float>& table, double x);
 /// n levels from sigma_max down to sigma_min, evenly spaced in sigma^(1/7) (Karras et al. 2022, arXiv:2206.00364, eq.
 /// 5).
 std::vector<double> karras_sigmas(double sigma_max, double sigma_min, int n);
+
+/// How a configuration wants its levels laid out between the schedule's ends; kTable takes them from the training
+/// table.
+enum class SigmaGrid { kTable, kKarras, kExponential, kBeta, kLu };
+
+/// Reads use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas and, where the class has it, use_lu_lambdas.
+/// @throws Error(kUsage) where two of them are true
+SigmaGrid read_sigma_grid(SchedulerConfig& config, bool has_lu_lambdas = false);
+
+/// n levels from sigma_max down to sigma_min: Karras et al.; even in log sigma; at the quantiles of Beta(0.6, 0.6) (Lee
+/// et al. 2024, arXiv:2407.12173); even in lambda (Lu et al. 2022, arXiv:2206.00927, from float32 ends). Not for
+/// kTable.
+std::vector<double> spaced_sigmas(SigmaGrid grid, double sigma_max, double sigma_min, int n);
+
+/// x0 with each image's values clamped to its own quantile and divided by it: dynamic thresholding (Saharia et al.
+/// 2022, arXiv:2205.11487, section 2.3).
+struct Thresholding {
+  bool enabled;
+  double ratio;
+  double sample_max_value;
+
+  explicit Thresholding(SchedulerConfig& config);
+  at::Tensor operator()(const at::Tensor& x0) const;
+};
 
 /// The training index, with its fraction, whose noise level is `sigma`: log-linear between the table's entries.
 double sigma_to_timestep(double sigma, const std::vector<float>& sigma_table);

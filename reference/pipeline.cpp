@@ -61,6 +61,11 @@ class Run {
         scheduler_(make_scheduler(options.scheduler, tensor_options.dtype() == at::kDouble ? at::kDouble : at::kFloat)),
         result_(result) {
     scheduler_->set_timesteps(plan.num_inference_steps);
+    const auto entries = scheduler_->timesteps().size();  // lambda_min_clipped may leave fewer than there are steps
+    if (first_entry() >= entries) {
+      throw Error(ErrorCode::kUsage, fmt::format("{}: a schedule of {} timesteps leaves nothing to run from entry {}",
+                                                 options.scheduler.name, entries, first_entry()));
+    }
   }
 
   at::Tensor preprocess(const Image& source);
@@ -95,6 +100,8 @@ class Run {
     return plan_.guidance == GuidanceMode::kNone ? 1 : plan_.guidance == GuidanceMode::kText ? 2 : 3;
   }
   void start_latents();
+  std::size_t first_entry() const { return static_cast<std::size_t>(plan_.t_start * scheduler_->order()); }
+  at::Tensor step_noise(std::size_t schedule_index);
   at::Tensor unet_input(const at::Tensor& latents, std::size_t schedule_index) const;
   at::Tensor guided(const at::Tensor& noise_pred) const;
   std::pair<at::Tensor, at::Tensor> latents_statistics() const;
@@ -220,19 +227,19 @@ void Run::start_latents() {
   }
   z = to_model(z).expand({batch, channels, height, width});
   const auto start_noise = to_model(noise_.draw(channels, height, width));
-  latents_ = scheduler_->add_noise(z, start_noise, static_cast<std::size_t>(plan_.t_start));
+  latents_ = scheduler_->add_noise(z, start_noise, first_entry());
 }
 
 // ---- 5. The loop: predict, guide, step ---------------------------------------------------------------------------
 
 void Run::denoise(const UNet2DCondition& unet, const Conditioning& conditioning) {
   const auto& timesteps = scheduler_->timesteps();
-  const auto first = static_cast<std::size_t>(plan_.t_start);
+  const auto first = first_entry();
   const auto steps = static_cast<int>(timesteps.size() - first);
   const auto as_tensor = [](at::ArrayRef<double> values) { return at::tensor(values, at::kDouble); };
   trace("schedule.timesteps", as_tensor(timesteps));
   trace("schedule.sigmas", scheduler_->sigmas());
-  trace("schedule.timesteps_run", as_tensor(timesteps).slice(0, plan_.t_start));
+  trace("schedule.timesteps_run", as_tensor(timesteps).slice(0, static_cast<std::int64_t>(first)));
   const auto& locked = options_.locked_latents;
   if (locked.defined() && (locked.dim() != 5 || locked.size(0) != steps || locked[0].sizes() != latents_.sizes())) {
     throw Error(ErrorCode::kUsage,
@@ -257,9 +264,7 @@ void Run::denoise(const UNet2DCondition& unet, const Conditioning& conditioning)
     stage("scheduler_step", step, [&] {
       const auto guided_noise_pred = guided(noise_pred);
       trace("loop.guided", guided_noise_pred, step);
-      const auto noise = scheduler_->needs_noise(index)
-                             ? to_model(noise_.draw(latents_.size(1), latents_.size(2), latents_.size(3)))
-                             : at::Tensor();
+      const auto noise = scheduler_->needs_noise(index) ? to_model(step_noise(index)) : at::Tensor();
       latents_ = scheduler_->step(guided_noise_pred, index, latents_, noise);
       trace("loop.latents_out", latents_, step);
       require_finite("latents", latents_);
@@ -267,6 +272,12 @@ void Run::denoise(const UNet2DCondition& unet, const Conditioning& conditioning)
   }
   step_ = -1;
   result_.steps_run = steps;
+}
+
+at::Tensor Run::step_noise(std::size_t schedule_index) {
+  const auto channels = latents_.size(1), height = latents_.size(2), width = latents_.size(3);
+  const auto interval = scheduler_->noise_interval(schedule_index);
+  return interval ? noise_.draw_interval(*interval, channels, height, width) : noise_.draw(channels, height, width);
 }
 
 /// The guidance batch: [negative, positive], or [text+image, image, neither] with the source's latents as four more

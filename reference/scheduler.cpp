@@ -57,6 +57,17 @@ double SchedulerConfig::number_or(const std::string& key, double fallback) {
   return take(key).is_null() ? fallback : number(key);
 }
 
+std::vector<double> SchedulerConfig::numbers_or_none(const std::string& key) {
+  const auto& value = take(key);
+  if (value.is_null()) return {};
+  const bool numbers = value.is_array() && value.size() <= 1000000 &&
+                       std::all_of(value.begin(), value.end(), [](const auto& one) { return one.is_number(); });
+  if (!numbers) {
+    throw Error(ErrorCode::kUsage, fmt::format("{}: {} must be a list of numbers", spec_.name, key));
+  }
+  return value.get<std::vector<double>>();
+}
+
 void SchedulerConfig::only(const std::string& key, const nlohmann::json& value) {
   const auto& given = take(key);
   if (!given.is_null() && given != value) {

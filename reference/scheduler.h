@@ -17,10 +17,12 @@
 #include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "interface/noise.h"
 #include "interface/scheduler_spec.h"
 
 namespace i2i::reference {
@@ -36,7 +38,11 @@ class Scheduler {
   /// One entry per model evaluation of the full schedule, in order. Euler's may have fractions.
   const std::vector<double>& timesteps() const { return timesteps_; }
 
-  /// [n + 1] float32 noise levels, the last one final; undefined where the scheduler works on alphas_cumprod alone.
+  /// Schedule entries per step: 2 where a step evaluates the model twice. A start in the middle skips whole steps.
+  virtual int order() const { return 1; }
+
+  /// Float32 noise levels, one per entry and a final one (DPM2 has two more); undefined where the scheduler works on
+  /// alphas_cumprod alone.
   virtual at::Tensor sigmas() const { return {}; }
 
   /// What unit noise is multiplied with to be x at the first timestep; a 0-dimensional tensor.
@@ -50,6 +56,9 @@ class Scheduler {
 
   /// True where step() reads `noise`; diffusers draws exactly then.
   virtual bool needs_noise(std::size_t /*step*/) const { return false; }
+
+  /// Where on a Brownian path the noise of this entry lies; nothing where it is a fresh draw.
+  virtual std::optional<NoiseInterval> noise_interval(std::size_t /*step*/) const { return std::nullopt; }
 
   /// x at the next level. Multistep schedulers remember earlier calls, so steps are taken in order, from any first one.
   /// @param noise_pred  [B,C,h,w], after guidance
@@ -75,6 +84,9 @@ class SchedulerConfig {
 
   /// The value, or `fallback` where the key is absent or null.
   double number_or(const std::string& key, double fallback);
+
+  /// A list of numbers; empty where the key is absent or null. Not more than 1e6 of them.
+  std::vector<double> numbers_or_none(const std::string& key);
 
   /// `value` is all that is implemented here: anything else throws Error(kUsage) naming key and value.
   void only(const std::string& key, const nlohmann::json& value);

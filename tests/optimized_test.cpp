@@ -45,7 +45,11 @@ const std::vector<std::string>& schedulers() {
                                                        "euler_a",
                                                        "dpmpp_2m",
                                                        "DPM++ 2M Karras",
-                                                       "Euler Karras"};
+                                                       "Euler Karras",
+                                                       "PNDM:skip_prk_steps=false",
+                                                       "dpmpp_2s:solver_order=3",
+                                                       "unipc:solver_order=3",
+                                                       "deis"};
   return kSchedulers;
 }
 
@@ -273,8 +277,8 @@ TEST(InstructionSets, AgreeWithTheReference) {
 TEST(Refusals, NameWhatIsUnsupported) {
   const auto model = model_named("synthetic:tiny-sd15");
   const auto optimized = make_optimized_pipeline(model, {});
-  for (const char* scheduler :
-       {"ddim:clip_sample=true", "ddim:clip_sample=false,thresholding=true", "pndm:skip_prk_steps=false"}) {
+  for (const char* scheduler : {"ddim:clip_sample=true", "ddim:clip_sample=false,thresholding=true",
+                                "dpmpp_2m:use_flow_sigmas=true", "unipc:use_dynamic_shifting=true"}) {
     try {
       run(*optimized, *model, request_of(0.5, 4, 1), scheduler);
       FAIL() << scheduler << " was accepted";

@@ -86,6 +86,16 @@ TEST(SchedulerSpec, OptionsAreTypedByTheirDefaults) {
   EXPECT_EQ(resolve_scheduler("dpmpp_2m:variance_type=learned", model).config.at("variance_type"), "learned");
 }
 
+TEST(SchedulerSpec, ArgumentsOfStepAreOptionsAndNeverConfiguration) {
+  const ModelConfig model = model_with({{"_class_name", "DDIMScheduler"}, {"eta", 0.7}}, "sdxl");
+  EXPECT_FALSE(resolve_scheduler("", model).config.contains("eta"));
+  EXPECT_FALSE(resolve_scheduler("ddim", model).config.contains("eta"));
+  EXPECT_EQ(resolve_scheduler("ddim:eta=0.5", model).config.at("eta"), 0.5);
+  EXPECT_NE(usage_error("ddim:eta=much").find("a number"), std::string::npos);
+  EXPECT_NE(usage_error("ddim:etta=1").find("eta"), std::string::npos);
+  EXPECT_NE(usage_error("pndm:eta=1").find("eta is not known"), std::string::npos);
+}
+
 TEST(SchedulerSpec, WhatIsNotKnownIsSaid) {
   EXPECT_NE(usage_error("eular").find("dpmpp_2m (DPMSolverMultistepScheduler, DPM++ 2M"), std::string::npos);
   EXPECT_NE(usage_error("ddim:stepsoffset=1").find("steps_offset"), std::string::npos);
@@ -94,8 +104,7 @@ TEST(SchedulerSpec, WhatIsNotKnownIsSaid) {
   EXPECT_NE(usage_error("ddim:steps_offset=1.5").find("a whole number"), std::string::npos);
   EXPECT_NE(usage_error("ddim:clip_sample=1").find("true or false"), std::string::npos);
   EXPECT_NE(usage_error("ddim:beta_start=small").find("a number"), std::string::npos);
-  EXPECT_NE(usage_error("", {{"_class_name", "UniPCMultistepScheduler"}}).find("UniPCMultistepScheduler"),
-            std::string::npos);
+  EXPECT_NE(usage_error("", {{"_class_name", "RePaintScheduler"}}).find("RePaintScheduler"), std::string::npos);
   EXPECT_NE(usage_error("").find("choose one of"), std::string::npos);
 }
 

@@ -21,11 +21,26 @@ SCHEDULERS = {
     "euler": ("EulerDiscreteScheduler", {}),
     "euler_a": ("EulerAncestralDiscreteScheduler", {}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2s": ("DPMSolverSinglestepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {}),
     "dpmpp_2m:use_karras_sigmas=true": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "euler:use_karras_sigmas=true": ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
     "ddim:timestep_spacing=trailing": ("DDIMScheduler", {"timestep_spacing": "trailing"}),
     "euler_a:timestep_spacing=trailing": ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    "ddpm": ("DDPMScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm2": ("KDPM2DiscreteScheduler", {}),
+    "dpm2:use_karras_sigmas=true": ("KDPM2DiscreteScheduler", {"use_karras_sigmas": True}),
+    "dpm2_a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "dpmpp_sde:noise_sampler_seed=5": ("DPMSolverSDEScheduler", {"noise_sampler_seed": 5}),
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
+    "edm_euler": ("EDMEulerScheduler", {}),
+    "edm_dpmpp_2m": ("EDMDPMSolverMultistepScheduler", {}),
 }
+PATH = "dpmpp_sde:noise_sampler_seed=5"
 KARRAS = "dpmpp_2m:use_karras_sigmas=true"
 
 # scheduler, (width, height), steps, strength, guidance, image guidance, batch, prompt, seed
@@ -41,6 +56,14 @@ CASES = {
         ("euler", (32, 24), 5, 0.2, 1.0, 1.5, 1, 2, 14),
         ("euler:use_karras_sigmas=true", (24, 24), 6, 1.0, 4.0, 1.5, 1, 0, 15),
         ("euler_a", (24, 24), 5, 0.45, 6.0, 1.5, 2, 0, 4294967295),
+        ("dpmpp_2s", (24, 24), 6, 0.9, 6.0, 1.5, 1, 1, 16),
+        ("unipc", (24, 24), 6, 0.9, 6.0, 1.5, 1, 2, 17),
+        ("deis", (24, 24), 6, 0.9, 6.0, 1.5, 1, 0, 18),
+        ("heun", (32, 24), 4, 0.8, 4.0, 1.5, 1, 0, 60),
+        ("lms", (32, 24), 6, 0.7, 4.0, 1.5, 1, 1, 61),
+        ("ddpm", (24, 24), 5, 0.8, 3.0, 1.5, 2, 2, 62),
+        (PATH, (32, 24), 4, 0.8, 4.0, 1.5, 2, 0, 63),
+        ("tcd", (24, 24), 4, 0.8, 2.0, 1.5, 1, 1, 64),
     ),
     "sd21-v": (
         ("", (48, 40), 6, 0.7, 7.5, 1.5, 1, 2, 17),
@@ -50,6 +73,8 @@ CASES = {
         ("dpmpp_2m", (48, 40), 6, 1.0, 7.5, 1.5, 1, 3, 21),
         (KARRAS, (48, 40), 7, 0.5, 6.0, 1.5, 1, 2, 22),
         ("ddim:timestep_spacing=trailing", (48, 40), 5, 1.0, 1.0, 1.5, 1, 0, 23),
+        ("dpm2_a", (48, 40), 4, 0.8, 3.0, 1.5, 1, 1, 65),
+        ("lcm", (48, 40), 5, 0.8, 1.0, 1.5, 1, 2, 66),
     ),
     "sdxl": (
         ("ddim", (32, 24), 6, 0.5, 5.0, 1.5, 1, 1, 27),
@@ -59,6 +84,8 @@ CASES = {
         ("dpmpp_2m", (24, 32), 6, 1.0, 5.0, 1.5, 1, 1, 31),
         (KARRAS, (32, 24), 5, 0.8, 7.5, 1.5, 1, 2, 32),
         ("euler", (24, 24), 5, 0.6, 1.0, 1.5, 1, 1, 33),
+        ("dpm2:use_karras_sigmas=true", (24, 24), 4, 0.8, 4.0, 1.5, 1, 1, 67),
+        ("lcm", (24, 24), 4, 1.0, 2.0, 1.5, 1, 2, 68),
     ),
     "ip2p": (
         ("ddim", (16, 12), 6, 1.0, 7.5, 1.5, 1, 0, 37),
@@ -70,6 +97,10 @@ CASES = {
         ("euler", (12, 12), 5, 1.0, 1.0, 1.0, 1, 0, 43),
         ("euler", (16, 12), 6, 0.7, 7.5, 1.5, 2, 0, 44),
         ("ddim", (16, 12), 6, 0.5, 5.0, 2.0, 1, 1, 45),
+        ("edm_euler", (16, 12), 4, 1.0, 3.0, 1.5, 1, 0, 69),
+        ("edm_dpmpp_2m", (16, 12), 5, 0.8, 3.0, 1.5, 1, 1, 70),
+        ("heun", (16, 12), 4, 1.0, 3.0, 1.5, 1, 2, 71),
+        ("dpm2_a", (16, 12), 4, 0.6, 3.0, 1.5, 1, 2, 72),
     ),
     "sdxl-ip2p": (
         ("ddim", (32, 24), 5, 1.0, 5.0, 1.5, 1, 1, 47),
@@ -92,5 +123,6 @@ def requests(family: str):
                    "batch_size": batch, "seed": seed, "width": size[0], "height": size[1]}
         if family.startswith("sdxl"):
             request["prompt_2"] = PROMPT_2[prompt]
-        label = scheduler.replace(":use_karras_sigmas=true", "_karras").replace(":timestep_spacing=", "_") or "own"
+        label = scheduler.replace(":use_karras_sigmas=true", "_karras").replace(":timestep_spacing=", "_")
+        label = label.replace(":noise_sampler_seed=5", "") or "own"
         yield f"{number:02}_{label}", scheduler, request

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 import cases
+import samplers
 import schedules
 from families import FAMILIES
 from run import run_case
@@ -110,7 +111,8 @@ def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join([*FAMILIES, "schedules"]), help="families and/or 'schedules'")
+    tables = {"schedules": schedules.configurations, "samplers": samplers.configurations}
+    parser.add_argument("--only", default=",".join([*FAMILIES, *tables]), help=f"families and/or {', '.join(tables)}")
     parser.add_argument("--keep-models", action="store_true", help="run the models that are there already")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,8 +124,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     source = draw_source(HERE / "source.png")
     for item in arguments.only.split(","):
-        if item == "schedules":
-            schedules.make(HERE)
+        if item in tables:
+            schedules.make(HERE, item, tables[item]())
         else:
             make_family(item, source, arguments.keep_models)
 

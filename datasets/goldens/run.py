@@ -82,7 +82,7 @@ class FromTheMiddle:
 def union_start(pipe, request, image, generators, trace):
     """Image-to-image's start (posterior sample, noise at the first kept timestep) for an 8-channel pipeline."""
     steps = request["steps"]
-    t_start = steps - max(1, min(int(steps * request["strength"]), steps))
+    t_start = (steps - max(1, min(int(steps * request["strength"]), steps))) * pipe.scheduler.order
     scheduler = FromTheMiddle(pipe.scheduler, t_start)
     scheduler.set_timesteps(steps)
     pixels = pipe.image_processor.preprocess(image).to(pipe.vae.dtype)

@@ -19,6 +19,34 @@ class DoubleTorch:
         return torch.float64 if name == "float32" else getattr(torch, name)
 
 
+class RecordedPath:
+    """Stands for BrownianTreeNoiseSampler: a float32 run asks it, a float64 run is given the same noise. Asked at float64
+    levels the path would give other noise, for it is rough at every scale."""
+
+    def __init__(self):
+        self.kind, self.increments, self.replays = None, [], False
+
+    def rewind(self, increments: list) -> bool:
+        self.increments = list(increments)
+        return True
+
+    def __call__(self, *arguments):
+        path = None if self.replays else self.kind(*arguments)
+        if not self.replays:
+            self.increments.clear()
+
+        def noise(*levels):
+            if self.replays:
+                return self.increments.pop(0).double()
+            self.increments.append(path(*levels))
+            return self.increments[-1]
+
+        return noise
+
+
+PATH = RecordedPath()  # of the case at hand: its float32 run comes first
+
+
 class Trace:
     """Collects the stages of one run. `stages()` gives them stacked, with batch copies taken out."""
 
@@ -95,6 +123,9 @@ class Trace:
         scheduler = self.pipe.scheduler
         inner, plan = scheduler.step, scheduler.set_timesteps
         home = sys.modules[type(scheduler).__module__]
+        if hasattr(home, "BrownianTreeNoiseSampler"):
+            PATH.kind, PATH.replays = home.BrownianTreeNoiseSampler, self.double
+            stack.enter_context(replaced(home, "BrownianTreeNoiseSampler", PATH))
 
         @functools.wraps(inner)
         def step(model_output, timestep, sample, *args, **kwargs):

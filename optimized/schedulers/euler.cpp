@@ -1,3 +1,5 @@
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -7,9 +9,6 @@ namespace i2i::schedulers {
 
 /// Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn; with `ancestral` its noisy form from k-diffusion.
 StepSchedule euler_schedule(const SchedulerSpec& spec, const ActionPlan& plan, bool ancestral) {
-  refuse_flags(spec, {"use_exponential_sigmas", "use_beta_sigmas"});
-  if (text(spec, "interpolation_type", "linear") != "linear") refuse(spec, "interpolation_type=log_linear");
-  if (text(spec, "timestep_type", "discrete") != "discrete") refuse(spec, "timestep_type=continuous");
   const Values table = sigma_table(alphas_cumprod(spec, true));
   const Prediction type = prediction_of(spec);
   if (ancestral && type == Prediction::kSample) refuse(spec, "prediction_type=sample");
@@ -17,13 +16,33 @@ StepSchedule euler_schedule(const SchedulerSpec& spec, const ActionPlan& plan, b
   StepSchedule schedule;
   schedule.timesteps = as_float32(spaced_timesteps(spec, n, true));
   for (const double t : schedule.timesteps) schedule.sigmas.push_back(interpolate(table, t));
-  if (flag(spec, "use_karras_sigmas")) {
+  const std::string interpolation = text(spec, "interpolation_type", "linear");
+  if (interpolation == "log_linear") {
+    // One level more than there are timesteps, so that the last step ends at the table's lowest.
+    const at::Tensor even = at::linspace(std::log(static_cast<float>(table.back())),
+                                         std::log(static_cast<float>(table.front())), n + 1, at::kFloat)
+                                .exp();
+    schedule.sigmas.assign(even.const_data_ptr<float>(), even.const_data_ptr<float>() + even.numel());
+  } else if (interpolation != "linear") {
+    refuse(spec, "interpolation_type=" + interpolation);
+  }
+  const SigmaGrid grid = sigma_grid(spec);
+  if (grid != SigmaGrid::kTable) {
     const double highest = number(spec, "sigma_max", schedule.sigmas.front()),
                  lowest = number(spec, "sigma_min", schedule.sigmas.back());
-    schedule.sigmas = karras_sigmas(highest, lowest, n);
+    schedule.sigmas = spaced_sigmas(grid, highest, lowest, n);
     schedule.timesteps.clear();
     for (const double sigma : schedule.sigmas) schedule.timesteps.push_back(sigma_to_timestep(sigma, table));
     schedule.timesteps = as_float32(schedule.timesteps);
+  }
+  const std::string timestep_type = text(spec, "timestep_type", "discrete");
+  if (timestep_type == "continuous" && type == Prediction::kV) {  // the model is told log(sigma) / 4
+    schedule.timesteps.clear();
+    for (const double sigma : schedule.sigmas) {
+      schedule.timesteps.push_back(static_cast<double>(0.25f * std::log(static_cast<float>(sigma))));
+    }
+  } else if (timestep_type != "discrete" && timestep_type != "continuous") {
+    refuse(spec, "timestep_type=" + timestep_type);
   }
   const std::string final_type = text(spec, "final_sigmas_type", "zero");
   if (final_type != "zero" && final_type != "sigma_min") refuse(spec, "final_sigmas_type=" + final_type);

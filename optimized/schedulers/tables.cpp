@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "interface/beta_quantile.h"
 #include "interface/error.h"
 
 namespace i2i::schedulers {
@@ -25,6 +26,15 @@ std::string text(const SchedulerSpec& spec, const char* key, const char* otherwi
 double number(const SchedulerSpec& spec, const char* key, double otherwise) {
   return spec.config.contains(key) && spec.config.at(key).is_number() ? spec.config.at(key).get<double>() : otherwise;
 }
+Values numbers(const SchedulerSpec& spec, const char* key) {
+  if (!spec.config.contains(key) || spec.config.at(key).is_null()) return {};
+  const auto& list = spec.config.at(key);
+  const auto is_number = [](const auto& one) { return one.is_number(); };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_number)) {
+    refuse(spec, fmt::format("{} that is not a list of numbers", key));
+  }
+  return list.get<Values>();
+}
 void refuse_flags(const SchedulerSpec& spec, std::initializer_list<const char*> keys) {
   for (const char* key : keys) {
     if (flag(spec, key)) refuse(spec, fmt::format("{}=true", key));
@@ -35,10 +45,14 @@ Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
   const auto steps = static_cast<std::int64_t>(number(spec, "num_train_timesteps", 1000));
   const double start = number(spec, "beta_start", 1e-4), end = number(spec, "beta_end", 0.02);
   const std::string schedule = text(spec, "beta_schedule", "linear");
-  if (spec.config.contains("trained_betas") && !spec.config.at("trained_betas").is_null())
-    refuse(spec, "trained_betas");
   at::Tensor betas;
-  if (schedule == "linear") {
+  if (spec.config.contains("trained_betas") && !spec.config.at("trained_betas").is_null()) {
+    const auto trained = numbers(spec, "trained_betas");
+    if (trained.size() != static_cast<std::size_t>(steps)) {
+      refuse(spec, fmt::format("{} trained_betas and num_train_timesteps={}", trained.size(), steps));
+    }
+    betas = at::tensor(trained, at::kDouble).to(at::kFloat);
+  } else if (schedule == "linear") {
     betas = at::linspace(start, end, steps, at::kFloat);
   } else if (schedule == "scaled_linear") {
     betas = at::linspace(std::sqrt(start), std::sqrt(end), steps, at::kFloat).square();
@@ -49,6 +63,8 @@ Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
       const double n = static_cast<double>(steps), t = static_cast<double>(i);
       betas.data_ptr<float>()[i] = static_cast<float>(std::min(1 - bar((t + 1) / n) / bar(t / n), 0.999));
     }
+  } else if (schedule == "sigmoid") {
+    betas = at::linspace(-6, 6, steps, at::kFloat).sigmoid() * (end - start) + start;
   } else {
     refuse(spec, fmt::format("beta_schedule={}", schedule));
   }
@@ -127,11 +143,45 @@ Values karras_sigmas(double highest, double lowest, int n) {
   return sigmas;
 }
 
+SigmaGrid sigma_grid(const SchedulerSpec& spec) {
+  SigmaGrid grid = SigmaGrid::kTable;
+  for (const auto& [key, one] :
+       {std::pair{"use_karras_sigmas", SigmaGrid::kKarras},
+        std::pair{"use_exponential_sigmas", SigmaGrid::kExponential}, std::pair{"use_beta_sigmas", SigmaGrid::kBeta},
+        std::pair{"use_lu_lambdas", SigmaGrid::kLu}}) {
+    if (!flag(spec, key)) continue;
+    if (grid != SigmaGrid::kTable) refuse(spec, fmt::format("{} and another grid of levels", key));
+    grid = one;
+  }
+  return grid;
+}
+
+Values spaced_sigmas(SigmaGrid grid, double highest, double lowest, int n) {
+  if (grid == SigmaGrid::kKarras) return karras_sigmas(highest, lowest, n);
+  Values sigmas;
+  if (grid == SigmaGrid::kBeta) {
+    for (const double ramp : linspace(0, 1, n)) {
+      sigmas.push_back(lowest + beta_quantile(1 - ramp, 0.6, 0.6) * (highest - lowest));
+    }
+    return sigmas;
+  }
+  // Even in log(sigma); Lu's lambdas are so too, between ends that are rounded to float32.
+  double from = std::log(highest), to = std::log(lowest);
+  if (grid == SigmaGrid::kLu) {
+    from = std::log(static_cast<float>(highest));
+    to = std::log(static_cast<float>(lowest));
+  }
+  for (const double log_sigma : linspace(from, to, n)) sigmas.push_back(std::exp(log_sigma));
+  return sigmas;
+}
+
 double sigma_to_timestep(double sigma, const Values& table) {
   const double wanted = std::log(std::max(sigma, 1e-10));
+  // float32 logarithms, as diffusers' table has them: grids that cut fractions off depend on their last bit.
+  const auto entry = [&](std::size_t i) { return static_cast<double>(std::log(static_cast<float>(table[i]))); };
   std::size_t low = 0;
-  while (low + 2 < table.size() && std::log(table[low + 1]) <= wanted) ++low;
-  const double below = std::log(table[low]), above = std::log(table[low + 1]);
+  while (low + 2 < table.size() && entry(low + 1) <= wanted) ++low;
+  const double below = entry(low), above = entry(low + 1);
   return static_cast<double>(low) + std::clamp((below - wanted) / (below - above), 0.0, 1.0);
 }
 

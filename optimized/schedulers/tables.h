@@ -23,6 +23,9 @@ bool flag(const SchedulerSpec& spec, const char* key);
 std::string text(const SchedulerSpec& spec, const char* key, const char* otherwise);
 double number(const SchedulerSpec& spec, const char* key, double otherwise);
 
+/// @throws Error(kUsage) where the key holds anything but a list of numbers; empty where it is absent or null
+Values numbers(const SchedulerSpec& spec, const char* key);
+
 // ---- tables and grids ----
 
 /// alphas_cumprod [N], built in float32 as checkpoints were trained with it, read as doubles.
@@ -45,6 +48,15 @@ double interpolate(const Values& table, double x);
 
 /// Karras et al. 2022, arXiv:2206.00364, eq. 5, rho = 7.
 Values karras_sigmas(double highest, double lowest, int n);
+
+/// How a configuration lays its levels out; kTable: from the training table at the timesteps.
+enum class SigmaGrid { kTable, kKarras, kExponential, kBeta, kLu };
+/// @throws Error(kUsage) where it wants two
+SigmaGrid sigma_grid(const SchedulerSpec& spec);
+
+/// n levels of a grid that is not kTable: see karras_sigmas; even in log(sigma), also between float32 ends (Lu et al.
+/// 2022, arXiv:2206.00927); at the quantiles of Beta(0.6, 0.6) (Lee et al. 2024, arXiv:2407.12173).
+Values spaced_sigmas(SigmaGrid grid, double highest, double lowest, int n);
 
 /// The fractional training index of a noise level, log-linear in the ascending table.
 double sigma_to_timestep(double sigma, const Values& table);

@@ -12,14 +12,12 @@ class DdimScheduler final : public Scheduler {
         steps_offset_(config.integer("steps_offset")),
         timestep_spacing_(config.one_of("timestep_spacing", {"leading", "linspace", "trailing"})),
         prediction_type_(config.one_of("prediction_type", {"epsilon", "v_prediction", "sample"})),
+        threshold_(config),
         clip_sample_(config.boolean("clip_sample")),
         clip_sample_range_(config.number("clip_sample_range")),
         eta_(config.number_or("eta", 0)),  // an argument of diffusers' pipelines, an option here
         alphas_cumprod_(make_alphas_cumprod(config, config.boolean("rescale_betas_zero_snr")).to(arithmetic)),
-        final_alpha_cumprod_(config.boolean("set_alpha_to_one") ? at::ones({}, arithmetic) : alphas_cumprod_[0]) {
-    config.only("thresholding", false);
-    config.without_effect({"dynamic_thresholding_ratio", "sample_max_value"});
-  }
+        final_alpha_cumprod_(config.boolean("set_alpha_to_one") ? at::ones({}, arithmetic) : alphas_cumprod_[0]) {}
 
   void set_timesteps(int num_inference_steps) override {
     num_inference_steps_ = num_inference_steps;
@@ -51,7 +49,12 @@ class DdimScheduler final : public Scheduler {
       x0 = abar.sqrt() * x - (1 - abar).sqrt() * m;
       epsilon = abar.sqrt() * m + (1 - abar).sqrt() * x;
     }
-    if (clip_sample_) x0 = x0.clamp(-clip_sample_range_, clip_sample_range_);  // epsilon stays as predicted
+    // Thresholding goes before clipping; epsilon stays as predicted.
+    if (threshold_.enabled) {
+      x0 = threshold_(x0);
+    } else if (clip_sample_) {
+      x0 = x0.clamp(-clip_sample_range_, clip_sample_range_);
+    }
 
     const auto variance = (1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev);
     const auto std_dev = eta_ * variance.sqrt();
@@ -67,6 +70,7 @@ class DdimScheduler final : public Scheduler {
   int steps_offset_;
   std::string timestep_spacing_;
   std::string prediction_type_;
+  Thresholding threshold_;
   bool clip_sample_;
   double clip_sample_range_;
   double eta_;

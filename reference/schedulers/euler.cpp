@@ -1,5 +1,7 @@
 // Euler: the first-order deterministic sampler of Karras, Aittala, Aila, Laine, "Elucidating the Design Space of
 // Diffusion-Based Generative Models", 2022, arXiv:2206.00364, algorithm 2 without churn. x here is x0 + sigma * noise.
+#include <cmath>
+
 #include "reference/noise_schedule.h"
 #include "reference/scheduler.h"
 
@@ -15,17 +17,17 @@ class EulerScheduler final : public Scheduler {
         timestep_spacing_(config.one_of("timestep_spacing", {"leading", "linspace", "trailing"})),
         prediction_type_(config.one_of("prediction_type", {"epsilon", "v_prediction", "sample"})),
         final_sigmas_type_(config.one_of("final_sigmas_type", {"zero", "sigma_min"})),
-        use_karras_sigmas_(config.boolean("use_karras_sigmas")),
+        log_linear_(config.one_of("interpolation_type", {"linear", "log_linear"}) == "log_linear"),
+        // Stable Video Diffusion's: the model is told log(sigma) / 4. diffusers does so for v_prediction alone.
+        continuous_(config.one_of("timestep_type", {"discrete", "continuous"}) == "continuous" &&
+                    prediction_type_ == "v_prediction"),
+        grid_(read_sigma_grid(config)),
         sigma_min_(config.number_or("sigma_min", -1)),
         sigma_max_(config.number_or("sigma_max", -1)) {
     const bool zero_snr = config.boolean("rescale_betas_zero_snr");
     auto abar = make_alphas_cumprod(config, zero_snr);
     if (zero_snr) abar[-1] = 0x1p-24;  // a finite stand-in for an infinite sigma
     sigma_table_ = make_sigmas(abar);
-    config.only("interpolation_type", "linear");
-    config.only("timestep_type", "discrete");
-    config.only("use_exponential_sigmas", false);
-    config.only("use_beta_sigmas", false);
   }
 
   void set_timesteps(int num_inference_steps) override {
@@ -35,15 +37,26 @@ class EulerScheduler final : public Scheduler {
       t = static_cast<float>(t);  // fractions are kept, in float32
       levels.push_back(interpolate(sigma_table_, t));
     }
-    if (use_karras_sigmas_) {
-      levels = karras_sigmas(sigma_max_ < 0 ? levels.front() : sigma_max_, sigma_min_ < 0 ? levels.back() : sigma_min_,
-                             num_inference_steps);
+    if (log_linear_) {
+      // One level more than there are timesteps, so that the last step ends at the table's lowest.
+      const auto even = at::linspace(std::log(sigma_table_.back()), std::log(sigma_table_.front()),
+                                     num_inference_steps + 1, at::kFloat)
+                            .exp();
+      levels.assign(even.const_data_ptr<float>(), even.const_data_ptr<float>() + even.numel());
+    }
+    if (grid_ != SigmaGrid::kTable) {
+      levels = spaced_sigmas(grid_, sigma_max_ < 0 ? levels.front() : sigma_max_,
+                             sigma_min_ < 0 ? levels.back() : sigma_min_, num_inference_steps);
       timesteps_.clear();
       for (const double sigma : levels) {
         timesteps_.push_back(static_cast<float>(sigma_to_timestep(sigma, sigma_table_)));
       }
     }
     sigmas_ = sigma_tensor(levels, final_sigmas_type_ == "zero" ? 0 : sigma_table_.front(), arithmetic_);
+    if (continuous_) {
+      timesteps_.clear();
+      for (const double sigma : levels) timesteps_.push_back(0.25f * std::log(static_cast<float>(sigma)));
+    }
   }
 
   at::Tensor sigmas() const override { return sigmas_; }
@@ -86,8 +99,10 @@ class EulerScheduler final : public Scheduler {
   std::string timestep_spacing_;
   std::string prediction_type_;
   std::string final_sigmas_type_;
-  bool use_karras_sigmas_;
-  double sigma_min_, sigma_max_;  // of Karras' grid; negative where the schedule's own ends are used
+  bool log_linear_;
+  bool continuous_;
+  SigmaGrid grid_;
+  double sigma_min_, sigma_max_;  // of the grid; negative where the schedule's own ends are used
   std::vector<float> sigma_table_;
   at::Tensor sigmas_;
 };
