@@ -84,12 +84,10 @@ Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
 }
 
 Values sigma_table(const Values& abar) {
-  Values table;
-  for (const double a : abar) {
-    const float f = static_cast<float>(a);
-    table.push_back(static_cast<double>(std::sqrt((1.0f - f) / f)));
-  }
-  return table;
+  // torch's own root, whose last bit is not always the correctly rounded one: DPM++ SDE's noise depends on it.
+  const at::Tensor a = at::tensor(abar, at::kDouble).to(at::kFloat);
+  const at::Tensor wide = ((1 - a) / a).sqrt().to(at::kDouble).contiguous();
+  return Values(wide.const_data_ptr<double>(), wide.const_data_ptr<double>() + wide.numel());
 }
 
 double half_even(double x) { return std::nearbyint(x); }
