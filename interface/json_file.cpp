@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::size_t kMaxJsonBytes = 64u << 20;
 constexpr int kMaxJsonDepth = 16;
+// Values are 16 bytes or more each when parsed, so that two bytes of text may become a hundred. The largest file known,
+// CLIP's vocabulary, has 49,408.
+constexpr std::size_t kMaxJsonValues = 1'000'000;
 
 /// Replaces Infinity, -Infinity and NaN outside of strings.
 std::string without_python_numbers(std::string_view text) {
@@ -51,6 +54,11 @@ void throw_broken_file(const std::string& file, const std::string& what) {
   throw Error(ErrorCode::kGenerationFailed, fmt::format("{}: {}", file, what));
 }
 
+bool is_present(const std::filesystem::path& path) {
+  std::error_code status;
+  return std::filesystem::exists(std::filesystem::symlink_status(path, status));
+}
+
 std::string read_text_file(const std::string& path, std::size_t max_bytes) {
   std::error_code status;
   if (!std::filesystem::is_regular_file(path, status)) throw_broken_file(path, "is not there, or is not a file");
@@ -65,7 +73,10 @@ std::string read_text_file(const std::string& path, std::size_t max_bytes) {
 
 nlohmann::json parse_json(std::string_view text, const std::string& file) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open
+  std::size_t events = 0;
   const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+    if (++events > 2 * kMaxJsonValues)
+      throw_broken_file(file, fmt::format("holds more than {} values", kMaxJsonValues));
     if (depth > kMaxJsonDepth) throw_broken_file(file, fmt::format("is nested more than {} deep", kMaxJsonDepth));
     if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
     if (event == nlohmann::json::parse_event_t::object_end) keys.pop_back();

@@ -2,6 +2,7 @@
 // outside of JSON: Infinity and NaN. Called by the loaders of model folders, tokenizers and safetensors headers.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -10,6 +11,10 @@ namespace i2i {
 
 /// Throws Error(kGenerationFailed) with "file: what".
 [[noreturn]] void throw_broken_file(const std::string& file, const std::string& what);
+
+/// Whether anything has this name, a link that leads nowhere or in a circle included: such a link is opened, so that
+/// the error names it, and not passed over as if it were absent.
+bool is_present(const std::filesystem::path& path);
 
 /// The whole file. @throws Error(kGenerationFailed) if it cannot be read or is larger than max_bytes
 std::string read_text_file(const std::string& path, std::size_t max_bytes);

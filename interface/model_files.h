@@ -39,7 +39,7 @@ std::vector<std::pair<std::string, std::string>> named_models();
 /// Reads one safetensors file: tensors alias a private read-only mapping that lives as long as any of them.
 Weights read_safetensors(const std::string& path);
 
-/// Writes tensors (float32, float16, bfloat16, float64, int64) as safetensors, in the order given.
+/// Writes tensors (float32, float16, bfloat16, float64, 8-bit floats, integers) as safetensors, in the order given.
 void write_safetensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& path);
 
 /// Tensor names and shapes that a config asks for; the synthetic models are filled from it and loaded ones checked by

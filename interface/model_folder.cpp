@@ -83,9 +83,9 @@ Weights read_shards(const fs::path& index_file) {
 /// `stem`.safetensors, its shards, or a variant of either (`stem`.fp16.safetensors), in this order.
 Weights read_component(const fs::path& folder, const std::string& stem) {
   const fs::path whole = folder / (stem + ".safetensors");
-  if (fs::exists(whole)) return read_safetensors(whole.string());
+  if (is_present(whole)) return read_safetensors(whole.string());
   const fs::path index = folder / (stem + ".safetensors.index.json");
-  if (fs::exists(index)) return read_shards(index);
+  if (is_present(index)) return read_shards(index);
 
   std::vector<fs::path> variants;
   std::error_code status;
@@ -157,7 +157,7 @@ std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::stri
 
   for (const auto& [encoder, tokenizer] :
        {std::pair("text_encoder", "tokenizer"), std::pair("text_encoder_2", "tokenizer_2")}) {
-    if (std::string_view(encoder) == "text_encoder_2" && !fs::exists(folder / encoder)) continue;
+    if (std::string_view(encoder) == "text_encoder_2" && !is_present(folder / encoder)) continue;
     TextEncoderConfig config = parse_text_encoder_config(config_of(encoder));
     const Json named = index.value(encoder, Json());
     if (named.is_array() && named.size() == 2) config.with_projection = named[1] == "CLIPTextModelWithProjection";

@@ -22,15 +22,25 @@ namespace {
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own bound
 constexpr std::size_t kLengthBytes = 8;
 
-constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {
-    {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong},
-    {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool}};
+constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {{"F64", at::kDouble},
+                                                                   {"F32", at::kFloat},
+                                                                   {"F16", at::kHalf},
+                                                                   {"BF16", at::kBFloat16},
+                                                                   {"I64", at::kLong},
+                                                                   {"I32", at::kInt},
+                                                                   {"I16", at::kShort},
+                                                                   {"I8", at::kChar},
+                                                                   {"U8", at::kByte},
+                                                                   {"BOOL", at::kBool},
+                                                                   {"F8_E4M3", at::kFloat8_e4m3fn},
+                                                                   {"F8_E5M2", at::kFloat8_e5m2}};
 
 /// A whole file, mapped read-only for as long as somebody holds it.
 class Mapping {
  public:
   explicit Mapping(const std::string& path) : path_(path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Without O_NONBLOCK a named pipe in the place of a file would be waited for without end.
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) throw_broken_file(path, fmt::format("cannot be opened: {}", std::strerror(errno)));
     struct stat status {};
     const bool is_file = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);

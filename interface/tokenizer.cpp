@@ -281,12 +281,12 @@ Tokenizer Tokenizer::load(const std::string& folder) try {
   const std::string map_file = folder + "/special_tokens_map.json";
   const std::string whole_file = folder + "/tokenizer.json";
   const Json config = read_json_object(config_file);
-  const Json special = std::filesystem::exists(map_file) ? read_json_object(map_file) : Json::object();
+  const Json special = is_present(map_file) ? read_json_object(map_file) : Json::object();
 
   // transformers 5 writes one tokenizer.json where older versions wrote vocab.json and merges.txt.
   std::vector<std::pair<std::string, std::string>> merges;
-  const Json whole = std::filesystem::exists(whole_file) ? read_json_object(whole_file) : Json::object();
-  if (!std::filesystem::exists(folder + "/vocab.json") && whole.contains("model")) {
+  const Json whole = is_present(whole_file) ? read_json_object(whole_file) : Json::object();
+  if (!is_present(folder + "/vocab.json") && whole.contains("model")) {
     const Json& model = whole.at("model");
     data->vocabulary = vocabulary_from(model.value("vocab", Json()), whole_file);
     merges = merges_from(model.value("merges", Json::array()), whole_file);

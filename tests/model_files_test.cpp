@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -147,6 +148,28 @@ TEST_F(Safetensors, WhatIsWrittenIsRead) {
   }
   EXPECT_EQ(std::distance(fs::directory_iterator(path_), fs::directory_iterator()), 1);  // no temporary left
   expect_contains(failure_of([&] { write_safetensors({{"a", at::ones(1)}}, "/nowhere/t.safetensors"); }), "/nowhere");
+}
+
+TEST_F(Safetensors, EightBitFloatsAreRead) {
+  // 1, -1.5 and the largest finite value of each form (OCP 8-bit floating point specification 1.0, section 5).
+  const Weights weights = read(with_length(R"({"a":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[0,3]},)"
+                                           R"("b":{"dtype":"F8_E5M2","shape":[3],"data_offsets":[3,6]}})",
+                                           "\x38\xbc\x7e\x3c\xbe\x7b"));
+  EXPECT_TRUE(weights.at("a").to(at::kFloat).equal(at::tensor({1.0f, -1.5f, 448.0f})));
+  EXPECT_TRUE(weights.at("b").to(at::kFloat).equal(at::tensor({1.0f, -1.5f, 57344.0f})));
+}
+
+TEST_F(Safetensors, HeadersOfManyValuesAreRefused) {
+  std::string bomb = R"({"a":[)";
+  for (int i = 0; i < 2'100'000; ++i) bomb += "0,";
+  expect_contains(failure(bomb + "0]}"), "more than 1000000 values");
+}
+
+TEST_F(Safetensors, WhatIsNoFileIsRefused) {
+  fs::create_symlink("loop.safetensors", path_ / "loop.safetensors");
+  ASSERT_EQ(::mkfifo((path_ / "pipe").c_str(), 0600), 0);
+  expect_contains(failure_of([&] { read_safetensors((path_ / "loop.safetensors").string()); }), "symbolic links");
+  expect_contains(failure_of([&] { read_safetensors((path_ / "pipe").string()); }), "is not a file");
 }
 
 TEST_F(Safetensors, TensorsAliasTheMappingAndOutliveIt) {
@@ -322,6 +345,49 @@ TEST_F(ModelFolder, VariantsAndShardsLoad) {
   expect_contains(failure(), "diffusion_pytorch_model-00002-of-00002.safetensors: cannot be opened");
   std::ofstream(vae().string() + ".index.json") << R"({"weight_map": {"a": "../../secret.safetensors"}})";
   expect_contains(failure(), "which is no file name");
+}
+
+TEST_F(ModelFolder, EveryStorageHoldsTheSameNumbers) {
+  const auto original = load_model(model().string());
+  const fs::path variant = unet().parent_path() / "diffusion_pytorch_model.stored.safetensors";
+  fs::remove(unet());
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16, at::kFloat8_e4m3fn, at::kFloat8_e5m2}) {
+    std::vector<std::pair<std::string, at::Tensor>> stored;
+    for (const auto& [key, tensor] : original->unet_weights) stored.emplace_back(key, tensor.to(dtype));
+    write_safetensors(stored, variant.string());
+    const auto loaded = load_model(model().string());
+    ASSERT_EQ(loaded->unet_weights.size(), stored.size());
+    for (const auto& [key, tensor] : stored) {
+      EXPECT_EQ(loaded->unet_weights.at(key).scalar_type(), dtype) << key;
+      EXPECT_TRUE(loaded->unet_weights.at(key).to(at::kFloat).equal(tensor.to(at::kFloat))) << key;
+    }
+  }
+}
+
+TEST_F(ModelFolder, WhatStandsInThePlaceOfAFileIsNamed) {
+  const auto replaced = [&](const fs::path& file, const auto& make) {
+    fs::rename(file, path_ / "aside");
+    make(file);
+    const std::string what = failure();
+    expect_contains(what, file.string());
+    fs::remove(file);
+    fs::rename(path_ / "aside", file);
+    return what;
+  };
+  const auto loop = [](const fs::path& file) { fs::create_symlink(file.filename(), file); };
+  const auto dangling = [](const fs::path& file) { fs::create_symlink("nowhere", file); };
+  const auto folder = [](const fs::path& file) { fs::create_directory(file); };
+  const auto pipe = [](const fs::path& file) { ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0); };
+  expect_contains(replaced(unet(), loop), "Too many levels of symbolic links");
+  expect_contains(replaced(unet(), dangling), "No such file");
+  expect_contains(replaced(vae(), folder), "is not a file");
+  expect_contains(replaced(vae(), pipe), "is not a file");
+  for (const char* config : {"model_index.json", "unet/config.json", "tokenizer/vocab.json"}) {
+    expect_contains(replaced(model() / config, loop), "is not a file");
+    expect_contains(replaced(model() / config, dangling), "is not a file");
+    expect_contains(replaced(model() / config, folder), "is not a file");
+    expect_contains(replaced(model() / config, pipe), "is not a file");
+  }
 }
 
 TEST_F(ModelFolder, SparseConfigsMeanClassDefaults) {
