@@ -309,12 +309,12 @@ TEST(Reference, WhatIsNotImplementedIsRefusedByName) {
     }
     return std::string("no error at all");
   };
-  for (const std::string key : {"thresholding", "use_lu_lambdas", "use_beta_sigmas", "use_exponential_sigmas"}) {
+  for (const std::string key : {"use_flow_sigmas", "use_dynamic_shifting"}) {
     EXPECT_NE(message("dpmpp_2m:" + key + "=true").find(key), std::string::npos);
   }
-  EXPECT_NE(message("dpmpp_2m:algorithm_type=dpmsolver").find("algorithm_type"), std::string::npos);
+  EXPECT_NE(message("dpmpp_2m:algorithm_type=dpmsolver+++").find("algorithm_type"), std::string::npos);
   EXPECT_NE(message("dpmpp_2m:solver_order=4").find("solver_order"), std::string::npos);
-  EXPECT_NE(message("euler:interpolation_type=log_linear").find("interpolation_type"), std::string::npos);
+  EXPECT_NE(message("euler:interpolation_type=cubic").find("interpolation_type"), std::string::npos);
   EXPECT_NE(message("ddim:timestep_spacing=backwards").find("timestep_spacing"), std::string::npos);
 
   PipelineOptions with_feature;
