@@ -56,7 +56,7 @@ std::vector<std::pair<std::string, std::string>> environment() {
   const std::string governor = first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   const std::string load = first_line("/proc/loadavg");
   return {{"date", fmt::format("{:%Y-%m-%d %H:%M} UTC",
-                                  std::chrono::floor<std::chrono::minutes>(std::chrono::system_clock::now()))},
+                               std::chrono::floor<std::chrono::minutes>(std::chrono::system_clock::now()))},
           {"processor", field("/proc/cpuinfo", "model name")},
           {"cores", std::to_string(std::thread::hardware_concurrency())},
           {"threads", std::to_string(at::get_num_threads())},

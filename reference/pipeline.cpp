@@ -100,7 +100,9 @@ class Run {
     return plan_.guidance == GuidanceMode::kNone ? 1 : plan_.guidance == GuidanceMode::kText ? 2 : 3;
   }
   void start_latents();
-  std::size_t first_entry() const { return static_cast<std::size_t>(plan_.t_start * scheduler_->order()); }
+  std::size_t first_entry() const {
+    return static_cast<std::size_t>(plan_.t_start) * static_cast<std::size_t>(scheduler_->order());
+  }
   at::Tensor step_noise(std::size_t schedule_index);
   at::Tensor unet_input(const at::Tensor& latents, std::size_t schedule_index) const;
   at::Tensor guided(const at::Tensor& noise_pred) const;

@@ -124,7 +124,7 @@ std::vector<at::Tensor> run_trajectory(reference::Scheduler& scheduler, int step
   const auto noise = draw();
   scheduler.set_timesteps(steps);
   const int skipped = steps - std::clamp(static_cast<int>(steps * strength), 1, steps);
-  const auto t_start = static_cast<std::size_t>(skipped * scheduler.order());
+  const auto t_start = static_cast<std::size_t>(skipped) * static_cast<std::size_t>(scheduler.order());
   const auto step_noise = [&](std::size_t step) {
     if (!scheduler.needs_noise(step)) return at::Tensor{};
     const auto interval = scheduler.noise_interval(step);
@@ -156,10 +156,10 @@ TEST_P(Trajectory, IsDiffusersInFloat64) {
                                    run.at("strength").get<double>());
     const auto expected = tensors.at(run.at("tensor")).to(at::kDouble);
     const auto scheduler = scheduler_for(config, arithmetic);
-    const bool learned_variance = config.contains("variance_type") &&
-                                  config.at("variance_type").get<std::string>().starts_with("learned");
-    const auto samples = run_trajectory(*scheduler, run.at("steps"), run.at("strength"), run.at("seed"), arithmetic,
-                                        learned_variance);
+    const bool learned_variance =
+        config.contains("variance_type") && config.at("variance_type").get<std::string>().starts_with("learned");
+    const auto samples =
+        run_trajectory(*scheduler, run.at("steps"), run.at("strength"), run.at("seed"), arithmetic, learned_variance);
     ASSERT_EQ(static_cast<std::int64_t>(samples.size()), expected.size(0)) << where;
     const auto scale = std::max(1.0, expected.abs().max().item<double>());
     const auto allowed = std::max(kTrajectoryTolerance, kTimesOwnDistance * run.at("float64_distance").get<double>());

@@ -19,8 +19,9 @@ Consistency consistency_grid(const SchedulerSpec& spec, const ActionPlan& plan) 
                             spec.name, n, original, training));
   }
   const double skip = static_cast<double>(original) / n;
+  const int training_per_original = training / original;  // whole, as in diffusers
   for (int i = 0; i < n; ++i) {
-    grid.schedule.timesteps.push_back((original - std::floor(i * skip)) * (training / original) - 1);
+    grid.schedule.timesteps.push_back((original - std::floor(i * skip)) * training_per_original - 1);
   }
   grid.schedule.first = static_cast<std::size_t>(plan.t_start);
   const double first = grid.abar_at(grid.schedule.first);

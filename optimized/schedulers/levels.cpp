@@ -32,7 +32,7 @@ Linear2 slope_at(Prediction type, double sigma) {
 }
 
 void start_from_level(StepSchedule& schedule, const SchedulerSpec& spec, const ActionPlan& plan, int order) {
-  schedule.first = static_cast<std::size_t>(plan.t_start * order);
+  schedule.first = static_cast<std::size_t>(plan.t_start) * static_cast<std::size_t>(order);
   schedule.start_sample = plan.starts_from_noise ? 0 : 1;
   schedule.start_noise = schedule.sigmas[schedule.first];
   if (!plan.starts_from_noise) return;
