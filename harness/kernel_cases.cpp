@@ -48,12 +48,12 @@ KernelCase convolution(const std::string& layer, std::int64_t n, std::int64_t in
         const at::Tensor x = channels_last({n, in, side, side});
         const at::Tensor weight = at::randn({out, in, kernel, kernel}) / std::sqrt(static_cast<double>(in * kernel));
         const at::Tensor bias = at::randn({out}), y = at::empty_like(channels_last({n, out, side, side}));
-        const at::Tensor packed = winograd ? ops::pack_winograd(weight) : ops::pack_weight(weight);
+        const at::Tensor packed = ops::pack_weight(weight);
         const at::Tensor bias_row = bias.unsqueeze(0);
         return prepared(
             [=] {
               if (winograd) {
-                ops::conv2d_winograd(x, packed, bias_row, std::nullopt, y);
+                ops::conv2d_winograd(x, packed, bias_row, std::nullopt, false, y);
               } else {
                 ops::conv2d(x, packed, bias_row, std::nullopt, kernel, 1, kernel / 2, false, y);
               }

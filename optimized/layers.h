@@ -59,7 +59,8 @@ class Linear {
   std::int64_t out_ = 0;  ///< after GEGLU
   ops::Activation activation_ = ops::kNone;
   bool packed_geglu_ = false;
-  at::Tensor weight_, bias_, packed_, half_weight_;
+  at::Tensor bias_;
+  at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
 };
 
 /// How a convolution is used at one place.
@@ -81,16 +82,16 @@ class Conv2d {
   /// Nearest-neighbour enlargement to out_height x out_width, then this convolution.
   at::Tensor upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t out_height, std::int64_t out_width) const;
 
-  bool defined() const { return weight_.defined(); }
+  bool defined() const { return out_ > 0; }
   const at::Tensor& bias() const { return bias_; }
 
  private:
   at::Tensor run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const;
   bool winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const;
 
-  std::int64_t kernel_ = 0, stride_ = 1, pad_before_ = 1, pad_after_ = 1;
-  at::Tensor weight_, bias_, packed_, half_weight_;
-  mutable at::Tensor winograd_;  ///< made at the first use that pays
+  std::int64_t in_ = 0, out_ = 0, kernel_ = 0, stride_ = 1, pad_before_ = 1, pad_after_ = 1;
+  at::Tensor bias_;
+  at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
 };
 
 class GroupNorm {

@@ -42,16 +42,11 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
 }
 
-at::Tensor pack_winograd(const at::Tensor& weight) {
-  static const auto op = handle<at::Tensor(const at::Tensor&)>("i2i::pack_winograd");
-  return op.call(weight);
-}
-
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                     const OptionalTensor& residual, const at::Tensor& out) {
+                     const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
   static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     const at::Tensor&)>("i2i::conv2d_winograd");
-  op.call(input, weight, bias, residual, out);
+                                     bool, const at::Tensor&)>("i2i::conv2d_winograd");
+  op.call(input, weight, bias, residual, upsample, out);
 }
 
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,

@@ -162,17 +162,21 @@ TEST_P(Operators, Conv2d) {
 
 TEST_P(Operators, Conv2dWinograd) {
   tested().insert("conv2d_winograd");
-  tested().insert("pack_winograd");
   for (const auto& [images, in, out, height, width] :
        {std::tuple{1, 16, 16, 4, 4}, {3, 32, 48, 16, 16}, {2, 80, 16, 7, 9}, {1, 16, 112, 1, 2}, {2, 64, 64, 40, 44}}) {
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
     const at::Tensor x = image({images, in, height, width}), weight = at::randn({out, in, 3, 3}) / std::sqrt(in);
     const at::Tensor bias = at::randn({images, out}), residual = image({images, out, height, width});
+    const at::Tensor packed = ops::pack_weight(weight);
     Guarded y({images, out, height, width});
-    ops::conv2d_winograd(x, ops::pack_winograd(weight), bias, residual, y.tensor);
-    const at::Tensor expected =
-        at::conv2d(wide(x), wide(weight), {}, 1, 1) + wide(bias).unsqueeze(-1).unsqueeze(-1) + wide(residual);
-    EXPECT_LE(distance(y.tensor, expected), kWinograd);
+    ops::conv2d_winograd(x, packed, bias, residual, false, y.tensor);
+    const at::Tensor added = wide(bias).unsqueeze(-1).unsqueeze(-1);
+    EXPECT_LE(distance(y.tensor, at::conv2d(wide(x), wide(weight), {}, 1, 1) + added + wide(residual)), kWinograd);
+
+    const at::Tensor enlarged = at::upsample_nearest2d(wide(x), {2 * height, 2 * width});
+    Guarded large({images, out, 2 * height, 2 * width});
+    ops::conv2d_winograd(x, packed, bias, std::nullopt, true, large.tensor);
+    EXPECT_LE(distance(large.tensor, at::conv2d(enlarged, wide(weight), {}, 1, 1) + added), kWinograd) << "enlarged";
   }
 }
 

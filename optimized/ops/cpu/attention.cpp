@@ -1,5 +1,5 @@
 // Scaled-dot-product attention: keys and values are packed into panels per head, then blocks of queries run both
-// products and the softmax between them on scores that never leave the second-level cache.
+// products and the softmax between them (simd/attention.cpp) on scores that never leave the second-level cache.
 #include <ATen/ops/empty.h>
 
 #include <cmath>
@@ -31,10 +31,12 @@ void pack_head(const Kernels& use, const HeadLayout& layout, const float* key, c
   use.pack_rows(value, stride, layout.keys, layout.head_size, layout.value_panel, packed + layout.key_floats);
 }
 
-/// Scores of one block fill at most a quarter of a megabyte.
-std::int64_t queries_per_block(std::int64_t keys) {
-  const std::int64_t fit = (64 << 10) / std::max<std::int64_t>(keys, 1) / 12 * 12;
-  return std::min(kBlockRows, std::max<std::int64_t>(fit, 12));
+/// Whole panels of keys whose keys, values and scores for kBlockRows queries fill at most 384 kB of the second-level
+/// cache.
+std::int64_t keys_at_once(const HeadLayout& layout) {
+  const std::int64_t per_key = kBlockRows + 2 * round_up(layout.head_size, layout.value_panel);
+  const std::int64_t fit = (96 << 10) / per_key / layout.key_panel * layout.key_panel;
+  return std::min(round_up(layout.keys, layout.key_panel), std::max(fit, layout.key_panel));
 }
 
 struct Queries {
@@ -63,7 +65,10 @@ void attend(const Kernels& use, const HeadLayout& layout, const float* packed, c
   block.causal = queries.causal;
   block.out = queries.out + first * queries.out_stride;
   block.out_stride = queries.out_stride;
-  block.scores = thread_scratch(2, count * round_up(layout.keys, layout.key_panel));
+  block.keys_at_once = keys_at_once(layout);
+  block.value_width = round_up(layout.head_size, layout.value_panel);
+  block.scores = thread_scratch(2, count * (block.keys_at_once + block.value_width));
+  block.sums = block.scores + count * block.keys_at_once;
   use.attention(block);
 }
 
@@ -80,7 +85,7 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
               out.sizes(), " with ", heads, " heads");
   const HeadLayout layout(tokens, width / heads);
   const Kernels& use = kernels();
-  const std::int64_t per_block = queries_per_block(tokens), blocks = (tokens + per_block - 1) / per_block;
+  const std::int64_t per_block = kBlockRows, blocks = (tokens + per_block - 1) / per_block;
   const auto head_of = [&](std::int64_t task) {
     const std::int64_t image = task / heads, channel = task % heads * layout.head_size;
     return Queries{x.data + image * tokens * 3 * width + channel, 3 * width, tokens,
@@ -136,7 +141,7 @@ void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::
               "cross_attention: ", query.sizes(), " against ", key_value.sizes(), " to ", out.sizes());
   const auto* packed = static_cast<const float*>(key_value.const_data_ptr());
   const Kernels& use = kernels();
-  const std::int64_t per_block = queries_per_block(keys), blocks = (tokens + per_block - 1) / per_block;
+  const std::int64_t per_block = kBlockRows, blocks = (tokens + per_block - 1) / per_block;
   for_each_task(images * heads * blocks, cost_ns(images * heads, tokens, layout), [&](std::int64_t task) {
     const std::int64_t head = task / blocks % heads, image = task / blocks / heads, channel = head * layout.head_size;
     const std::int64_t first = task % blocks * per_block, offset = image * tokens * width + channel;

@@ -1,61 +1,75 @@
-// 3 x 3 convolution by F(4x4, 3x3): transform tiles, 36 products of [tiles, I] with [I, O], transform back with bias
-// and residual. A quarter of the multiplications, for four times the weight memory. Error: a few 1e-6 relative, from
-// the transforms' weights.
-#include <ATen/ops/zeros.h>
-
+// 3 x 3 convolution by F(4x4, 3x3): transform tiles, 36 products of [tiles, I] with [I, O] (25 on an enlarged picture),
+// transform back with bias and residual. A quarter of the multiplications. Weights stay as pack_weight left them and
+// are transformed in passing, in pieces that the cache holds: kept transformed they would be four times as large, and
+// reading them from memory would take longer than making them. Error: a few 1e-6 relative, from the transforms'
+// factors.
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
 namespace i2i::cpu {
 
-at::Tensor pack_winograd(const at::Tensor& weight) {
-  TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.size(0) % 16 == 0 &&
-                  weight.size(1) % 16 == 0,
-              "pack_winograd: O x I x 3 x 3 in multiples of 16 wanted, got ", weight.sizes());
-  // G of Lavin & Gray 2016 for the points 0, +-1, +-2, infinity.
-  constexpr double kG[6][3] = {{1. / 4, 0, 0},
-                               {-1. / 6, -1. / 6, -1. / 6},
-                               {-1. / 6, 1. / 6, -1. / 6},
-                               {1. / 24, 1. / 12, 1. / 6},
-                               {1. / 24, -1. / 12, 1. / 6},
-                               {0, 0, 1}};
-  const std::int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor plain = weight.to(at::kFloat).contiguous();
-  const auto* source = static_cast<const float*>(plain.const_data_ptr());
-  const std::int64_t width = panel_width_for(out), panels = (out + width - 1) / width;
-  at::Tensor packed = at::zeros({36, panels, in, width}, at::kFloat);
-  auto* target = static_cast<float*>(packed.data_ptr());
-  for (std::int64_t o = 0; o < out; ++o) {
-    for (std::int64_t i = 0; i < in; ++i) {
-      const float* g = source + (o * in + i) * 9;
-      for (int a = 0; a < 6; ++a) {
-        double row[3];
-        for (int x = 0; x < 3; ++x) {
-          row[x] = 0;
-          for (int y = 0; y < 3; ++y) row[x] += kG[a][y] * static_cast<double>(g[y * 3 + x]);
-        }
-        for (int b = 0; b < 6; ++b) {
-          const double value = row[0] * kG[b][0] + row[1] * kG[b][1] + row[2] * kG[b][2];
-          target[(((a * 6 + b) * panels + o / width) * in + i) * width + o % width] = static_cast<float>(value);
-        }
+namespace {
+
+/// Six planes (one row of the transformed 6 x 6 tile) times one panel of the weights.
+struct PlaneProducts {
+  const at::Tensor& weight;
+  std::int64_t panel, row;
+  bool upsample;
+  std::int64_t depth, tiles;
+  const float* in_planes = nullptr;  ///< [6, tiles, depth], planes in_stride apart
+  std::int64_t in_stride = 0;
+  float* out_planes = nullptr;  ///< [6, tiles, panel_width], planes out_stride and tiles out_width apart
+  std::int64_t out_stride = 0, out_width = 0;
+};
+
+void run(const Kernels& use, const PlaneProducts& of) {
+  const std::int64_t width = of.weight.size(2);
+  WinogradWeights weights;
+  weights.panel = static_cast<const float*>(of.weight.const_data_ptr()) + of.panel * 9 * of.depth * width;
+  weights.depth = of.depth;
+  weights.panel_width = width;
+  weights.row = static_cast<int>(of.row);
+  // Few tiles: a slice of the transformed weights and all sums stay in the second-level cache. Many: sums would have to
+  // come and go with every slice, so the whole depth is transformed at once and each plane then serves all tiles.
+  const bool sums_fit = 6 * of.tiles * width <= (64 << 10);
+  const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (6 * width), 16)) : of.depth;
+  weights.planes = thread_scratch(2, 6 * slice * width);
+  for (weights.first = 0; weights.first < of.depth; weights.first += slice) {
+    weights.count = std::min(slice, of.depth - weights.first);
+    use.winograd_weights(weights);
+    for (std::int64_t column = 0; column < 6; ++column) {
+      if (of.upsample && winograd_plane_vanishes(static_cast<int>(column))) continue;
+      const float* in = of.in_planes + column * of.in_stride + weights.first;
+      float* out = of.out_planes + column * of.out_stride;
+      for (std::int64_t first = 0; first < of.tiles; first += kBlockRows) {
+        const std::int64_t rows = std::min(kBlockRows, of.tiles - first);
+        const float* pointers[kBlockRows];
+        for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in + (first + i) * of.depth;
+        use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.count * width, width,
+                     out + first * of.out_width, of.out_width, weights.first > 0});
       }
     }
   }
-  return packed;
 }
 
+}  // namespace
+
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                     const OptionalTensor& residual, const at::Tensor& out) {
+                     const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
   const Rows x = rows_of(input, "conv2d_winograd input"), y = rows_of(out, "conv2d_winograd out");
   const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3), in = x.width, columns = y.width;
-  TORCH_CHECK(input.size(0) == images && input.size(2) == height && input.size(3) == width && weight.size(2) == in &&
-                  weight.size(1) * weight.size(3) >= columns,
-              "conv2d_winograd: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes());
+  const std::int64_t enlarged = upsample ? 2 : 1;
+  TORCH_CHECK(input.size(0) == images && input.size(2) * enlarged == height && input.size(3) * enlarged == width &&
+                  weight.size(1) == 9 * in && weight.size(0) * weight.size(2) >= columns && in % 16 == 0 &&
+                  columns % 16 == 0,
+              "conv2d_winograd: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes(),
+              upsample ? " after enlarging twofold" : "");
   const Kernels& use = kernels();
   WinogradTiles tiles;
   tiles.batch = images;
   tiles.height = height;
   tiles.width = width;
+  tiles.upsample = upsample;
   tiles.in = x.data;
   tiles.out = y.data;
   if (bias.has_value()) {
@@ -67,14 +81,15 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   }
   if (residual.has_value()) tiles.residual = rows_of(*residual, "conv2d_winograd residual").data;
 
+  const std::int64_t rows_in_use = upsample ? 5 : 6;  // of planes; winograd_plane_vanishes
   const std::int64_t total = images * ((height + 3) / 4) * ((width + 3) / 4);
-  const std::int64_t panels = weight.size(1), panel_width = weight.size(3), padded = panels * panel_width;
-  // As many tiles at once as keep both sets of planes near the cache: the weights are read once for each such chunk.
+  const std::int64_t panels = weight.size(0), panel_width = weight.size(2), padded = panels * panel_width;
+  // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
+  // chunk.
   const std::int64_t most = std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (36 * (in + padded)), kBlockRows));
   const std::int64_t chunk = std::min(total, most);
   float* in_planes = thread_scratch(0, 36 * chunk * in);
   float* out_planes = thread_scratch(1, 36 * chunk * padded);
-  const auto* packed = static_cast<const float*>(weight.const_data_ptr());
   for (std::int64_t first = 0; first < total; first += chunk) {
     const std::int64_t count = std::min(chunk, total - first);
     constexpr std::int64_t kTilesPerTask = 8;
@@ -91,16 +106,17 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
     };
     for_each_task(transform_tasks, static_cast<double>(count * in) * 6,
                   [&](std::int64_t task) { use.winograd_input(part(task, in, in_planes)); });
-    const std::int64_t blocks = (count + kBlockRows - 1) / kBlockRows;
-    for_each_task(36 * panels, static_cast<double>(36 * count * in * padded) / 75, [&](std::int64_t task) {
-      const std::int64_t plane = task / panels, panel = task % panels;
-      for (std::int64_t block = 0; block < blocks; ++block) {
-        const std::int64_t row = block * kBlockRows, rows = std::min(kBlockRows, count - row);
-        const float* pointers[kBlockRows];
-        for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in_planes + (plane * chunk + row + i) * in;
-        use.product({pointers, rows, 1, in, packed + (plane * panels + panel) * in * panel_width, panel_width,
-                     out_planes + (plane * chunk + row) * padded + panel * panel_width, padded});
-      }
+    const double cost_ns = static_cast<double>(36 * count * in * padded) / 75;
+    for_each_task(rows_in_use * panels, cost_ns, [&](std::int64_t task) {
+      const std::int64_t row = upsample && task % rows_in_use >= 2 ? task % rows_in_use + 1 : task % rows_in_use;
+      const std::int64_t panel = task / rows_in_use;
+      PlaneProducts products{weight, panel, row, upsample, in, count};
+      products.in_planes = in_planes + row * 6 * chunk * in;
+      products.in_stride = chunk * in;
+      products.out_planes = out_planes + row * 6 * chunk * padded + panel * panel_width;
+      products.out_stride = chunk * padded;
+      products.out_width = padded;
+      run(use, products);
     });
     for_each_task(transform_tasks, static_cast<double>(count * columns) * 6, [&](std::int64_t task) {
       WinogradTiles some = part(task, padded, out_planes);

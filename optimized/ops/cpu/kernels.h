@@ -28,6 +28,7 @@ struct ProductBlock {
   std::int64_t panel_width = 0;  ///< 16, 32, 48 or 64
   float* c = nullptr;
   std::int64_t c_stride = 0;
+  bool accumulate = false;  ///< add to what c holds
 };
 
 /// out[row, column] = activation(c[row, column] + bias[column]) + residual[row, column]
@@ -77,11 +78,14 @@ struct AttentionBlock {
   const float* packed_values = nullptr;  ///< panels of channels: [panels, keys, value_panel]
   std::int64_t key_panel = 0;
   std::int64_t value_panel = 0;
+  std::int64_t keys_at_once = 0;  ///< whole key panels whose scores are held at a time
+  std::int64_t value_width = 0;   ///< head size rounded up to value_panel
   float scale = 1;
   bool causal = false;
   float* out = nullptr;
   std::int64_t out_stride = 0;
-  float* scores = nullptr;  ///< scratch [kBlockRows, keys rounded up to key_panel]
+  float* scores = nullptr;  ///< scratch [queries, keys_at_once]
+  float* sums = nullptr;    ///< scratch [queries, value_width]
 };
 
 /// See guided_step in ops.inc.
@@ -107,9 +111,10 @@ struct GuidedStepBlock {
 /// Winograd F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308): 6 x 6 input tiles to 36 planes, and 36 planes to 4 x 4
 /// outputs.
 struct WinogradTiles {
-  const float* in = nullptr;                                    ///< NHWC image batch
+  const float* in = nullptr;  ///< NHWC image batch, half as high and wide if `upsample`
   std::int64_t batch = 0, height = 0, width = 0, channels = 0;  ///< of `in` (input) or `out` (output)
-  std::int64_t first_tile = 0, tiles = 0;                       ///< tile t of the whole batch, row-major
+  bool upsample = false;
+  std::int64_t first_tile = 0, tiles = 0;  ///< tile t of the whole batch, row-major
   float* planes =
       nullptr;  ///< [36, plane_stride / channels.. , channels]: plane p, tile t at p * plane_stride + t * tile_stride
   std::int64_t plane_stride = 0;
@@ -119,6 +124,22 @@ struct WinogradTiles {
   std::int64_t bias_stride = 0;
   std::int64_t images_per_bias = 0;
   const float* residual = nullptr;
+};
+
+/// Whether a plane is zero because its input is a picture enlarged twofold: tiles start at even pixels, so the second
+/// and third pixel of a tile's row are one and the same, and so are the fourth and fifth; the third row of the input
+/// transform takes the difference of both pairs.
+constexpr bool winograd_plane_vanishes(int plane) { return plane / 6 == 2 || plane % 6 == 2; }
+
+/// One row of the weights' transform, planes [6 * row, 6 * row + 6): from a packed panel (pack_weight, nine taps) to
+/// [6, count, panel_width].
+struct WinogradWeights {
+  const float* panel = nullptr;  ///< [9 * depth, panel_width]
+  std::int64_t depth = 0;        ///< input channels
+  std::int64_t panel_width = 0;
+  std::int64_t first = 0, count = 0;  ///< input channels wanted
+  int row = 0;
+  float* planes = nullptr;
 };
 
 struct Kernels {
@@ -136,6 +157,7 @@ struct Kernels {
   void (*guided_step)(const GuidedStepBlock&);
   void (*winograd_input)(const WinogradTiles&);
   void (*winograd_output)(const WinogradTiles&);
+  void (*winograd_weights)(const WinogradWeights&);
 };
 
 const Kernels& kernels_baseline();

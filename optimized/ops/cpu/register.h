@@ -19,9 +19,8 @@ void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
 void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out);
-at::Tensor pack_winograd(const at::Tensor& weight);
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                     const OptionalTensor& residual, const at::Tensor& out);
+                     const OptionalTensor& residual, bool upsample, const at::Tensor& out);
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
                      double eps, bool silu, const at::Tensor& out);
 void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,

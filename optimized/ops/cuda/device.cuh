@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(I2I_CUDA_ON_CPU)
 #include "tests/cuda_on_cpu/emulated_cuda.h"
 #define I2I_DEVICE inline
+#define I2I_INSTRUCTION inline __attribute__((noinline))
 #define I2I_GLOBAL inline void
 // A shared array of a block; the static's address names it.
 #define I2I_SHARED(T, name, count)  \
@@ -18,6 +20,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #define I2I_DEVICE __device__ __forceinline__
+#define I2I_INSTRUCTION __device__ __forceinline__
 #define I2I_GLOBAL __global__ void
 #define I2I_SHARED(T, name, count) __shared__ T name[count]
 #endif
@@ -88,6 +91,28 @@ I2I_DEVICE __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
+/// The block's dynamic shared memory, as a struct whose size the launch gave.
+template <typename Struct>
+I2I_DEVICE Struct& dyn_smem() {
+#if defined(I2I_CUDA_ON_CPU)
+  return *static_cast<Struct*>(cuda_on_cpu::dynamic_smem());
+#else
+  extern __shared__ __align__(128) unsigned char dynamic_smem_bytes[];
+  return *reinterpret_cast<Struct*>(dynamic_smem_bytes);
+#endif
+}
+
+/// 2^x; the GPU's is one approximate instruction (error at most 2 ulp, subnormal results become 0).
+I2I_DEVICE float fast_exp2(float x) {
+#if defined(I2I_CUDA_ON_CPU)
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 /// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's
 template <typename... Parameters, typename... Arguments>
 inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
@@ -99,6 +124,13 @@ inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 
   return clean ? cudaSuccess : cudaErrorLaunchFailure;
 #else
   (void)name;
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (dynamic_smem_bytes > kWithoutAsking) {
+    const cudaError_t refused = cudaFuncSetAttribute(
+        reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+        static_cast<int>(dynamic_smem_bytes));
+    if (refused != cudaSuccess) return refused;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;

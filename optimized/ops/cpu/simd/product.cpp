@@ -7,7 +7,8 @@ namespace i2i::cpu::I2I_ISA {
 namespace {
 
 /// One register tile: Height rows by Vectors vectors. Its accumulators fill the register file, so every panel vector
-/// loaded is used Height times and every element of `a` Vectors times.
+/// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to: sums
+/// of sums round less than one long chain.
 template <int Height, int Vectors>
 void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, std::int64_t offset, std::int64_t depth,
           const float* panel, std::int64_t panel_width, float* c, std::int64_t c_stride, bool accumulate) {
@@ -15,7 +16,7 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
 #pragma GCC unroll 16
   for (int i = 0; i < Height; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) sum[i][v] = accumulate ? load(c + i * c_stride + v * kWidth) : Vector{};
+    for (int v = 0; v < Vectors; ++v) sum[i][v] = Vector{};
   }
   for (std::int64_t s = 0; s < segments; ++s, a += row_count) {
     const float* row[Height];
@@ -36,7 +37,10 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
 #pragma GCC unroll 16
   for (int i = 0; i < Height; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) store(c + i * c_stride + v * kWidth, sum[i][v]);
+    for (int v = 0; v < Vectors; ++v) {
+      float* to = c + i * c_stride + v * kWidth;
+      store(to, accumulate ? load(to) + sum[i][v] : sum[i][v]);
+    }
   }
 }
 
@@ -97,7 +101,7 @@ void product(const ProductBlock& block) {
       for (std::int64_t cut = 0; cut < cuts; ++cut) {
         const std::int64_t begin = block.depth * cut / cuts, end = block.depth * (cut + 1) / cuts;
         slice(block, block.a + s * block.rows, 1, begin, end - begin,
-              block.panel + (s * block.depth + begin) * block.panel_width, s > 0 || cut > 0);
+              block.panel + (s * block.depth + begin) * block.panel_width, block.accumulate || s > 0 || cut > 0);
       }
     }
     return;
@@ -106,7 +110,7 @@ void product(const ProductBlock& block) {
   for (std::int64_t s = 0; s < block.segments; s += at_once) {
     const std::int64_t count = block.segments - s < at_once ? block.segments - s : at_once;
     slice(block, block.a + s * block.rows, count, 0, block.depth, block.panel + s * block.depth * block.panel_width,
-          s > 0);
+          block.accumulate || s > 0);
   }
 }
 
@@ -169,93 +173,6 @@ void finish(const FinishBlock& block) {
       return finish_rows<Activation::kGelu>(block);
     case Activation::kGeglu:
       return finish_rows<Activation::kGeglu>(block);
-  }
-}
-
-namespace {
-
-/// Softmax of one row of scores in place, not divided by its sum. @return 1 / sum
-float softmax_row(float* scores, std::int64_t keys, std::int64_t padded, float scale) {
-  Vector best = splat(scores[0]);
-  std::int64_t j = 0;
-  for (; j + kWidth <= keys; j += kWidth) best = maximum(best, load(scores + j));
-  float highest = maximum_lane(best);
-  for (; j < keys; ++j) highest = scores[j] > highest ? scores[j] : highest;
-  // Keys beyond the end weigh nothing: exponential(-inf) would be 1e-38, so they are set to zero afterwards.
-  const Vector scaled_highest = splat(highest * scale);
-  Vector sum{};
-  for (j = 0; j + kWidth <= keys; j += kWidth) {
-    const Vector e = exponential(load(scores + j) * scale - scaled_highest);
-    store(scores + j, e);
-    sum += e;
-  }
-  if (j < keys) {
-    float lanes[kWidth] = {};
-    store(lanes, exponential(load_some(scores + j, keys - j) * scale - scaled_highest));
-    for (std::int64_t i = keys - j; i < kWidth; ++i) lanes[i] = 0;
-    store_some(scores + j, load(lanes), keys - j);
-    sum += load(lanes);
-  }
-  for (j = keys; j < padded; ++j) scores[j] = 0;
-  return 1.0f / sum_lanes(sum);
-}
-
-}  // namespace
-
-void attention(const AttentionBlock& block) {
-  const std::int64_t padded = (block.keys + block.key_panel - 1) / block.key_panel * block.key_panel;
-  const float* rows[kBlockRows];
-  float inverse_sum[kBlockRows];
-  for (std::int64_t i = 0; i < block.queries; ++i) rows[i] = block.query + i * block.query_stride;
-  for (std::int64_t first = 0; first < padded; first += block.key_panel) {
-    product({rows, block.queries, 1, block.head_size, block.packed_keys + first * block.head_size, block.key_panel,
-             block.scores + first, padded});
-  }
-  for (std::int64_t i = 0; i < block.queries; ++i) {
-    const std::int64_t visible = block.causal ? block.first_query + i + 1 : block.keys;
-    inverse_sum[i] =
-        softmax_row(block.scores + i * padded, visible < block.keys ? visible : block.keys, padded, block.scale);
-    rows[i] = block.scores + i * padded;
-  }
-  float c[kBlockRows * kMaxPanelWidth];
-  for (std::int64_t first = 0; first < block.head_size; first += block.value_panel) {
-    product({rows, block.queries, 1, block.keys, block.packed_values + first * block.keys, block.value_panel, c,
-             block.value_panel});
-    const std::int64_t columns =
-        block.head_size - first < block.value_panel ? block.head_size - first : block.value_panel;
-    for (std::int64_t i = 0; i < block.queries; ++i) {
-      float* out = block.out + i * block.out_stride + first;
-      std::int64_t j = 0;
-      for (; j + kWidth <= columns; j += kWidth) store(out + j, load(c + i * block.value_panel + j) * inverse_sum[i]);
-      for (; j < columns; ++j) out[j] = c[i * block.value_panel + j] * inverse_sum[i];
-    }
-  }
-}
-
-/// Rows as columns: panel p holds rows [p * panel_width, ...) of x, [depth, panel_width]; missing rows are zero.
-void pack_transposed(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t depth,
-                     std::int64_t panel_width, float* packed) {
-  for (std::int64_t first = 0; first < rows; first += panel_width, packed += depth * panel_width) {
-    const std::int64_t count = rows - first < panel_width ? rows - first : panel_width;
-    for (std::int64_t k = 0; k < depth; k += 16) {  // 16 floats: a cache line of each row
-      const std::int64_t end = depth - k < 16 ? depth : k + 16;
-      for (std::int64_t r = 0; r < panel_width; ++r) {
-        const float* row = x + (first + r) * stride;
-        for (std::int64_t kk = k; kk < end; ++kk) packed[kk * panel_width + r] = r < count ? row[kk] : 0;
-      }
-    }
-  }
-}
-
-/// Columns in panels: panel p holds columns [p * panel_width, ...) of x[depth, columns]; missing columns are zero.
-void pack_rows(const float* x, std::int64_t stride, std::int64_t depth, std::int64_t columns, std::int64_t panel_width,
-               float* packed) {
-  for (std::int64_t first = 0; first < columns; first += panel_width) {
-    const std::int64_t count = columns - first < panel_width ? columns - first : panel_width;
-    for (std::int64_t k = 0; k < depth; ++k, packed += panel_width) {
-      std::memcpy(packed, x + k * stride + first, static_cast<std::size_t>(count) * sizeof(float));
-      for (std::int64_t j = count; j < panel_width; ++j) packed[j] = 0;
-    }
   }
 }
 

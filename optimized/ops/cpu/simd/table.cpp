@@ -12,7 +12,7 @@ const Kernels& I2I_TABLE(I2I_ISA)() {
   using namespace I2I_ISA;
   static constexpr Kernels kTable{I2I_STRING(I2I_ISA), product,        finish,          group_norm,
                                   layer_norm,          attention,      pack_transposed, pack_rows,
-                                  guided_step,         winograd_input, winograd_output};
+                                  guided_step,         winograd_input, winograd_output, winograd_weights};
   return kTable;
 }
 

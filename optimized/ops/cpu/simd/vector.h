@@ -127,5 +127,6 @@ void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width,
 void guided_step(const GuidedStepBlock& block);
 void winograd_input(const WinogradTiles& tiles);
 void winograd_output(const WinogradTiles& tiles);
+void winograd_weights(const WinogradWeights& weights);
 
 }  // namespace i2i::cpu::I2I_ISA

@@ -1,4 +1,4 @@
-// The two transforms of Winograd's F(4x4, 3x3) with the usual points 0, +-1, +-2, infinity (Lavin & Gray 2016,
+// The three transforms of Winograd's F(4x4, 3x3) with the usual points 0, +-1, +-2, infinity (Lavin & Gray 2016,
 // arXiv:1509.09308, section 4.3). One vector holds one pixel's neighbouring channels, so both transforms are plain
 // vector sums.
 #include "optimized/ops/cpu/simd/vector.h"
@@ -44,17 +44,21 @@ TilePlace place(const WinogradTiles& tiles, std::int64_t tile) {
 void winograd_input(const WinogradTiles& tiles) {
   for (std::int64_t t = 0; t < tiles.tiles; ++t) {
     const TilePlace at = place(tiles, tiles.first_tile + t);
-    const float* image = tiles.in + at.image * tiles.height * tiles.width * tiles.channels;
+    const int shrink = tiles.upsample ? 1 : 0;  // pixel y of the enlarged picture is pixel y / 2
+    const std::int64_t in_width = tiles.width >> shrink;
+    const float* image = tiles.in + at.image * (tiles.height >> shrink) * in_width * tiles.channels;
+    const float* pixels[36];
+    for (std::int64_t i = 0; i < 6; ++i) {
+      const std::int64_t y = at.y + i - 1;
+      for (std::int64_t j = 0; j < 6; ++j) {
+        const std::int64_t x = at.x + j - 1;
+        const bool inside = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
+        pixels[i * 6 + j] = inside ? image + ((y >> shrink) * in_width + (x >> shrink)) * tiles.channels : nullptr;
+      }
+    }
     for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
       Vector d[36], e[36];
-      for (std::int64_t i = 0; i < 6; ++i) {
-        const std::int64_t y = at.y + i - 1;
-        for (std::int64_t j = 0; j < 6; ++j) {
-          const std::int64_t x = at.x + j - 1;
-          const bool inside = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
-          d[i * 6 + j] = inside ? load(image + (y * tiles.width + x) * tiles.channels + c) : Vector{};
-        }
-      }
+      for (int k = 0; k < 36; ++k) d[k] = pixels[k] != nullptr ? load(pixels[k] + c) : Vector{};
       for (int j = 0; j < 6; ++j) input_transform(d + j, e + j, 6);
       for (int i = 0; i < 6; ++i) input_transform(e + i * 6, d + i * 6, 1);
       float* plane = tiles.planes + t * tiles.tile_stride + c;
@@ -72,7 +76,9 @@ void winograd_output(const WinogradTiles& tiles) {
     for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
       Vector m[36], e[24], out[16];
       const float* plane = tiles.planes + t * tiles.tile_stride + c;
-      for (int k = 0; k < 36; ++k) m[k] = load(plane + k * tiles.plane_stride);
+      for (int k = 0; k < 36; ++k) {
+        m[k] = tiles.upsample && winograd_plane_vanishes(k) ? Vector{} : load(plane + k * tiles.plane_stride);
+      }
       for (int j = 0; j < 6; ++j) output_transform(m + j, e + j, 6);
       for (int i = 0; i < 4; ++i) output_transform(e + i * 6, out + i * 4, 1);
       const Vector shift = bias == nullptr ? Vector{} : load(bias + c);
@@ -84,6 +90,36 @@ void winograd_output(const WinogradTiles& tiles) {
           store(tiles.out + pixel, value);
         }
       }
+    }
+  }
+}
+
+void winograd_weights(const WinogradWeights& weights) {
+  constexpr float kG[6][3] = {{1.0f / 4, 0, 0},
+                              {-1.0f / 6, -1.0f / 6, -1.0f / 6},
+                              {-1.0f / 6, 1.0f / 6, -1.0f / 6},
+                              {1.0f / 24, 1.0f / 12, 1.0f / 6},
+                              {1.0f / 24, -1.0f / 12, 1.0f / 6},
+                              {0, 0, 1}};
+  const float* g = kG[weights.row];
+  const std::int64_t width = weights.panel_width, tap = weights.depth * width, plane = weights.count * width;
+  for (std::int64_t i = 0; i < weights.count; ++i) {
+    const float* source = weights.panel + (weights.first + i) * width;
+    float* out = weights.planes + i * width;
+    for (std::int64_t j = 0; j < width; j += kWidth) {
+      Vector r[3];
+      for (int x = 0; x < 3; ++x) {
+        const float* column = source + x * tap + j;
+        r[x] = g[0] * load(column) + g[1] * load(column + 3 * tap) + g[2] * load(column + 6 * tap);
+      }
+      const Vector outer = (r[0] + r[2]) * (-1.0f / 6), middle = r[1] * (-1.0f / 6);
+      const Vector far = r[0] * (1.0f / 24) + r[2] * (1.0f / 6), far_middle = r[1] * (1.0f / 12);
+      store(out + j, r[0] * (1.0f / 4));
+      store(out + plane + j, outer + middle);
+      store(out + 2 * plane + j, outer - middle);
+      store(out + 3 * plane + j, far + far_middle);
+      store(out + 4 * plane + j, far - far_middle);
+      store(out + 5 * plane + j, r[2]);
     }
   }
 }
