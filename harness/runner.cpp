@@ -44,14 +44,16 @@ struct Checked {
   std::int64_t peak_bytes = 0;
 };
 
-// @param kept_bytes  what the pipeline held before; grows by what it keeps from this run
+// @param kept_bytes  what the pipeline held before; moves by what it keeps from this run or lets go
 void check_run(Checked& checked, Pipeline& pipeline, std::int64_t& kept_bytes, const Request& request,
                const Image& source, GenerateOptions options) {
   options.trace = &checked.trace;
   const PeakMemory memory;
   checked.result = pipeline.generate(request, source, options);
   checked.peak_bytes = kept_bytes + memory.added_bytes();
-  kept_bytes += std::max<std::int64_t>(0, memory.kept_bytes());
+  const std::int64_t handed_out =
+      checked.trace.bytes() + static_cast<std::int64_t>(checked.result.images.nbytes());  // ours, not the pipeline's
+  kept_bytes = std::max<std::int64_t>(0, kept_bytes + memory.kept_bytes() - handed_out);
 }
 
 using Profile = std::map<OperatorProfile::Key, OperatorTime>;

@@ -21,6 +21,14 @@ std::vector<std::pair<std::string, at::Tensor>> CollectingTrace::stacked() const
   return result;
 }
 
+std::int64_t CollectingTrace::bytes() const {
+  std::int64_t total = 0;
+  for (const auto& [name, values] : tensors_) {
+    for (const at::Tensor& value : values) total += static_cast<std::int64_t>(value.nbytes());
+  }
+  return total;
+}
+
 const std::vector<at::Tensor>& CollectingTrace::of(std::string_view name) const {
   static const std::vector<at::Tensor> none;
   const auto found =

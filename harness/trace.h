@@ -21,6 +21,9 @@ class CollectingTrace : public TraceSink {
   /// {name, tensor}; "loop.*" stacked along a new first dimension, one entry a step.
   std::vector<std::pair<std::string, at::Tensor>> stacked() const;
 
+  /// Of all tensors together.
+  std::int64_t bytes() const;
+
   /// The tensors of one name, in order; empty where there are none.
   const std::vector<at::Tensor>& of(std::string_view name) const;
 

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <set>
 
+#include "harness/runner.h"
+
 namespace i2i {
 namespace {
 
@@ -88,6 +90,26 @@ TEST(SweepFiles, ThoseThatComeWithI2iExpand) {
     EXPECT_FALSE(sweep.cells.empty()) << entry.path();
     for (const Cell& cell : sweep.cells)
       EXPECT_TRUE(std::filesystem::exists(cell.request.source_image)) << cell.request.source_image;
+  }
+}
+
+// Buffers are let go when the batch size changes: what a cell needs must not depend on how many cells came before it.
+TEST_F(SweepFile, MemoryOfACellDoesNotGrowWithTheCellsBeforeIt) {
+  const Sweep sweep = load_sweep(write(R"({"request": {"source_image": ")" I2I_SOURCE_DIR
+                                       R"(/datasets/sources/scene_00.png", "prompt": "a red square",
+                "negative_prompt": "", "steps": 1, "seed": 3},
+                "axes": {"strength": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "batch_size": [1, 8]},
+                "metrics": ["psnr"], "warmup": 0, "repetitions": 1})"),
+                                 {});
+  Runner runner("cpu", NoiseMode::kPerImage);
+  std::vector<std::int64_t> peaks;
+  for (const Cell& cell : sweep.cells) {
+    const CellRow row = runner.run(sweep, cell);
+    ASSERT_EQ(row.verdict, "passed") << row.reason;
+    peaks.push_back(row.implementations.back().peak_host_bytes);
+  }
+  for (std::size_t i = 4; i < peaks.size(); ++i) {
+    EXPECT_LT(static_cast<double>(peaks[i]), 1.1 * static_cast<double>(peaks[i % 2 + 2])) << "cell " << i;
   }
 }
 
