@@ -34,7 +34,7 @@ Image picture(int width, int height, std::uint64_t seed, const std::string& kind
 TEST(Lanczos, MatchesPillowByteForByteInBothPassOrders) {
   std::ifstream file(I2I_SOURCE_DIR "/datasets/goldens/lanczos.json");
   const nlohmann::json rows = nlohmann::json::parse(file);
-  ASSERT_GE(rows.size(), 60u);
+  ASSERT_GE(rows.size(), 500u);
   int order_matters = 0;
   for (const auto& row : rows) {
     SCOPED_TRACE(row.dump());

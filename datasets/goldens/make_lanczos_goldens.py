@@ -41,7 +41,7 @@ def main():
         (40, 60, 30, 40), (40, 61, 30, 40), (40, 60, 30, 39), (100, 3, 3, 100), (3, 100, 100, 3),
         (257, 129, 64, 64), (64, 64, 257, 129), (500, 10, 499, 9), (10, 500, 11, 499),
     ]
-    sizes += [tuple(draw.randint(1, 120) for _ in range(4)) for _ in range(54)]
+    sizes += [tuple(draw.randint(1, 120) for _ in range(4)) for _ in range(480)]
     rows = []
     for seed, (in_width, in_height, width, height) in enumerate(sizes, start=1):
         kind = "edges" if seed % 3 == 0 else "noise"

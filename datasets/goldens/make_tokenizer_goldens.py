@@ -120,16 +120,22 @@ def strings(words: list[str]) -> list[str]:
         return rng.choice([text, text, text.capitalize(), text.upper(), text + rng.choice(specials)])
 
     made = list(HAND_MADE)
-    for _ in range(800):
+    planes = [chr(c) for c in range(0x20000, 0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
+    for _ in range(3700):
         made.append(" ".join(word() for _ in range(rng.randint(1, 6))))
-    for _ in range(500):
+    for _ in range(2500):
         made.append("".join(rng.choice([word(), rng.choice(specials), rng.choice(spaces), rng.choice(assigned)])
                             for _ in range(rng.randint(2, 8))))
-    for _ in range(450):
+    for _ in range(2200):
         made.append("".join(rng.choice(assigned) for _ in range(rng.randint(1, 8))))
-    for _ in range(200):
+    for _ in range(1000):
         made.append("".join(chr(rng.randint(0, 0x24F)) for _ in range(rng.randint(1, 12))))
-    for _ in range(100):
+    for _ in range(300):  # the planes beyond the second, private use and tags among them
+        made.append(word() + "".join(rng.choice(planes) for _ in range(rng.randint(1, 4))) + rng.choice(specials))
+    for _ in range(60):  # up to 4,000 characters, most of them beyond what the encoder takes
+        made.append("".join(rng.choice([word() + " ", rng.choice(specials), rng.choice(assigned)])
+                            for _ in range(1000))[:rng.randint(200, 4000)])
+    for _ in range(200):
         base, marks = rng.choice("aeiouAEIOUncs"), [chr(rng.randint(0x300, 0x36F)) for _ in range(rng.randint(1, 4))]
         made.append(base + "".join(marks) + rng.choice(spaces) + word())
     return made
