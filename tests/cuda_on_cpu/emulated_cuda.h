@@ -38,6 +38,14 @@ void* dynamic_smem();
 void* static_smem(const void* key, std::size_t bytes);
 void vector_access(const void* address, std::size_t bytes, bool write, const void* site);
 void atomic_access(void* address, std::size_t bytes, const void* site);
+/// Shared memory's copy of `bytes` at `from`; zeros where it is not valid.
+void cp_async(void* to, const void* from, unsigned bytes, bool valid, const void* site);
+void cp_async_commit();
+void cp_async_wait(unsigned groups_left, const void* site);
+/// `matrices` is 1, 2 or 4: as many 8 x 8 matrices of 16-bit elements, a register each.
+void ldmatrix(unsigned* registers, const void* row, unsigned matrices, bool transposed, const void* site);
+void mma_16816(float* d, const unsigned* a, const unsigned* b, bool bfloat, const void* site);
+void mma_s8_16832(int* d, const unsigned* a, const unsigned* b, const void* site);
 bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, const std::function<void()>& body);
 
 template <typename T>
@@ -89,6 +97,8 @@ I2I_EMULATED T __shfl_down_sync(unsigned mask, T value, unsigned delta) {
   return i2i::cuda_on_cpu::shuffle_value("__shfl_down_sync", mask, value, source, I2I_SITE);
 }
 I2I_EMULATED unsigned __ballot_sync(unsigned mask, int p) { return i2i::cuda_on_cpu::ballot(mask, p, I2I_SITE); }
+I2I_EMULATED int __any_sync(unsigned mask, int p) { return i2i::cuda_on_cpu::ballot(mask, p, I2I_SITE) != 0; }
+I2I_EMULATED int __all_sync(unsigned mask, int p) { return i2i::cuda_on_cpu::ballot(mask, p, I2I_SITE) == mask; }
 
 // Its own read and write are one access, reported above: not to be seen a second time as two plain ones.
 template <typename T>

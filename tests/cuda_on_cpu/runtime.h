@@ -19,17 +19,41 @@ namespace i2i::cuda_on_cpu {
 /// allow.
 enum class Order { kInOrder, kReverse, kRandom };
 
+/// When the bytes of a cp.async arrive: hardware promises no more than "before the wait returns".
+enum class AsyncCopies { kAtIssue, kAtWait, kCoin };
+
+/// How a tensor core adds its products: one after another in fp32, exactly with one rounding, or aligned to the
+/// largest and cut off (the class of behaviour that is reported for real ones: Fasi et al. 2021).
+enum class MmaRounding { kFloatChain, kExact, kTruncating };
+
 struct Options {
   Order order = Order::kRandom;
   std::uint64_t seed = 1;
   std::size_t max_issues = 16;
+  AsyncCopies async_copies = AsyncCopies::kCoin;
+  MmaRounding mma = MmaRounding::kFloatChain;
+  bool count_traffic = false;                   ///< fills Report::traffic; slow
+  std::size_t max_dynamic_smem_bytes = 232448;  ///< what a launch may ask for (sm_90; sm_80: 166912, sm_86: 101376)
 };
 
 /// One thing that is wrong with a kernel.
 struct Issue {
   std::string kind;  ///< race, uninitialised, out-of-bounds, read-only, misaligned, divergent-barrier,
-                     ///< divergent-collective, ...
+                     ///< divergent-collective, partial-warp, async-in-flight, deadlock, bad-launch, ...
   std::string text;  ///< who, where in which buffer, and file and line where debug information says so
+};
+
+/// What memory requests cost, and what they would cost at best. A request is one instruction of one warp.
+struct Traffic {
+  std::uint64_t shared_requests = 0;
+  std::uint64_t shared_wavefronts = 0;  ///< passes through the 32 banks
+  std::uint64_t shared_ideal = 0;       ///< without bank conflicts
+  std::uint64_t global_requests = 0;
+  std::uint64_t global_sectors = 0;    ///< of 32 bytes
+  std::uint64_t global_ideal = 0;      ///< the distinct bytes asked for, in sectors
+  std::vector<std::string> conflicts;  ///< the places that need more wavefronts than at best
+
+  std::string text() const;
 };
 
 struct Report {
@@ -37,7 +61,10 @@ struct Report {
   std::uint64_t barriers = 0;
   std::uint64_t collectives = 0;
   std::uint64_t checked_accesses =
-      0;  ///< 0 in a build without instrumentation: races and uninitialised reads go unseen
+      0;                              ///< 0 in a build without instrumentation: races and uninitialised reads go unseen
+  std::uint64_t matrix_products = 0;  ///< mma.sync, per warp
+  std::uint64_t matrix_loads = 0;     ///< ldmatrix, per warp
+  Traffic traffic;                    ///< empty unless Options::count_traffic
 
   bool clean() const { return issues.empty(); }
   bool has(const std::string& kind) const;

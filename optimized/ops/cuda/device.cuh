@@ -126,9 +126,9 @@ inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 
   (void)name;
   constexpr size_t kWithoutAsking = 48 * 1024;
   if (dynamic_smem_bytes > kWithoutAsking) {
-    const cudaError_t refused = cudaFuncSetAttribute(
-        reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-        static_cast<int>(dynamic_smem_bytes));
+    const cudaError_t refused =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(dynamic_smem_bytes));
     if (refused != cudaSuccess) return refused;
   }
   cudaLaunchConfig_t config{};
