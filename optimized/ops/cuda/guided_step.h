@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "optimized/ops/cuda/element_type.h"
+
 namespace i2i::cuda {
 
 /// One scheduler step as scalars; lies in device memory, one row per step, so that a captured graph reads it by index.
@@ -18,8 +20,6 @@ struct GuidedStepRow {
   float remember_sample;
   float remember_noise_pred;
 };
-
-enum class ElementType { kFloat32, kFloat16, kBFloat16 };
 
 /// Guidance and one linear scheduler step, fused: one pass over the latents, no host synchronisation.
 struct GuidedStep {
