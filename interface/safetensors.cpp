@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 
 #include "interface/error.h"
 #include "interface/json_file.h"
@@ -50,9 +51,14 @@ class Mapping {
     ::close(file);
     if (!is_file) throw_broken_file(path, "is not a file");
     if (data_ == MAP_FAILED) throw_broken_file(path, fmt::format("cannot be mapped: {}", std::strerror(cause)));
+    const std::lock_guard lock(all_guard());
+    all()[static_cast<const char*>(data_)] = size_;
   }
   ~Mapping() {
-    if (data_ != nullptr && data_ != MAP_FAILED) ::munmap(data_, size_);
+    if (data_ == nullptr || data_ == MAP_FAILED) return;
+    const std::lock_guard lock(all_guard());
+    all().erase(static_cast<const char*>(data_));
+    ::munmap(data_, size_);
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -60,7 +66,30 @@ class Mapping {
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
   const std::string& path() const { return path_; }
 
+  /// Of the mapping that holds the bytes [begin, end), whole pages between them are dropped; nothing where there is
+  /// none.
+  static void release(const char* begin, const char* end) {
+    const std::lock_guard lock(all_guard());
+    auto after = all().upper_bound(begin);
+    if (after == all().begin()) return;
+    --after;
+    if (begin >= after->first + after->second) return;
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+    const auto last = reinterpret_cast<std::uintptr_t>(end) / page * page;
+    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  }
+
  private:
+  static std::map<const char*, std::size_t>& all() {
+    static std::map<const char*, std::size_t> mappings;
+    return mappings;
+  }
+  static std::mutex& all_guard() {
+    static std::mutex guard;
+    return guard;
+  }
+
   std::string path_;
   void* data_ = nullptr;
   std::size_t size_ = 0;
@@ -180,6 +209,13 @@ Weights read_safetensors(const std::string& path) {
   Weights weights;
   for (const Entry& entry : read_header(*file, data)) weights.emplace(entry.name, tensor_at(entry, data, file));
   return weights;
+}
+
+void release_pages(const Weights& weights) {
+  for (const auto& [name, tensor] : weights) {
+    const auto* begin = static_cast<const char*>(tensor.const_data_ptr());
+    Mapping::release(begin, begin + tensor.nbytes());
+  }
 }
 
 void write_safetensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& path) {

@@ -1,11 +1,12 @@
-// Memory for activations: tensors that are handed out again once nobody else holds them. After the first step of the
-// first request nothing is allocated in the loop. Not for threads: one pipeline, one pool.
+// Memory for activations: blocks that are handed out again, to any shape that they hold, once nobody else has them.
+// After the first request of a size nothing is allocated in the loop. Not for threads: one pipeline, one pool.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <array>
 #include <cstdint>
+#include <list>
 #include <map>
 #include <vector>
 
@@ -25,14 +26,24 @@ class Buffers {
   at::Tensor like(const at::Tensor& shape_of, std::int64_t channels);
 
   /// Lets go of everything: called where the size of the pictures changes.
-  void clear() { free_.clear(); }
+  void clear();
+
+  /// Of all blocks together.
+  std::int64_t bytes() const;
 
  private:
   using Key = std::array<std::int64_t, 5>;
+  /// Memory, and the tensors that it has been so far. Free while nobody but the block holds any of them.
+  struct Block {
+    at::Tensor memory;
+    std::vector<at::Tensor> views;
+    bool free() const;
+  };
   at::Tensor take(const Key& key);
 
   bool reuse_;
-  std::map<Key, std::vector<at::Tensor>> free_;
+  std::list<Block> blocks_;
+  std::map<Key, std::vector<std::pair<Block*, at::Tensor>>> views_;
 };
 
 }  // namespace i2i

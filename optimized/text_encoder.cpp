@@ -40,6 +40,7 @@ OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderCo
   }
   final_norm_ = LayerNorm(reader / "final_layer_norm", config.layer_norm_eps);
   if (config.with_projection) text_projection_ = reader.get("text_projection.weight");
+  release_pages(weights);
 }
 
 TextStates OptimizedTextEncoder::operator()(const at::Tensor& ids) const {

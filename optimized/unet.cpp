@@ -128,6 +128,7 @@ OptimizedUNet::OptimizedUNet(Runtime& runtime, const UNetConfig& config, const W
   for (Level& level : up_) {
     for (Transformer& transformer : level.transformers) number(transformer);
   }
+  release_pages(weights);  // what is used from here on is packed
 }
 
 TextKeyValues OptimizedUNet::prepare_text(const at::Tensor& encoder_hidden_states) const {
