@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = kPass;
   add_run(app, exit_code);
+  add_worker(app, exit_code);
   add_check(app, exit_code);
   add_sweep(app, exit_code);
   add_compare(app, exit_code);

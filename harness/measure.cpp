@@ -24,6 +24,8 @@ std::int64_t status_bytes(const std::string& field) {
 
 }  // namespace
 
+std::int64_t peak_resident_bytes() { return status_bytes("VmHWM"); }
+
 PeakMemory::PeakMemory() {
   malloc_trim(0);  // what earlier runs freed would otherwise hide this run's need
   std::ofstream("/proc/self/clear_refs") << "5";

@@ -23,6 +23,9 @@ class PeakMemory {
   std::int64_t resident_at_start_ = 0;
 };
 
+/// Resident memory of the process at its highest so far; mapped checkpoint files count as far as they were read.
+std::int64_t peak_resident_bytes();
+
 /// The results of all timed runs of one implementation -> one row: total and every stage with its interval.
 ImplementationRow summarize_runs(const std::string& implementation, const std::vector<Result>& runs);
 

@@ -35,7 +35,11 @@ struct RunOptions {
   void apply_threads() const;
 };
 
+/// Writes FOLDER/PREFIX0.png, ... @return their file:// addresses, the action's `images`
+nlohmann::json write_pictures(const Result& result, const std::string& folder, const std::string& prefix = "");
+
 void add_run(CLI::App& app, int& exit_code);
+void add_worker(CLI::App& app, int& exit_code);
 void add_check(CLI::App& app, int& exit_code);
 void add_sweep(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);

@@ -1,7 +1,10 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "harness/commands/command.h"
+#include "interface/source_image.h"
 
 namespace i2i {
 
@@ -20,6 +23,17 @@ NoiseMode RunOptions::noise_mode() const {
   if (noise == "per-image") return NoiseMode::kPerImage;
   if (noise == "batch") return NoiseMode::kBatch;
   throw Error(ErrorCode::kUsage, fmt::format("--noise {}: known are per-image and batch", noise));
+}
+
+nlohmann::json write_pictures(const Result& result, const std::string& folder, const std::string& prefix) {
+  std::filesystem::create_directories(folder);
+  nlohmann::json images = nlohmann::json::array();
+  for (std::int64_t image = 0; image < result.images.size(0); ++image) {
+    const auto path = std::filesystem::absolute(std::filesystem::path(folder) / fmt::format("{}{}.png", prefix, image));
+    write_png(to_image(result.images[image]), path.lexically_normal().string());
+    images.push_back("file://" + path.lexically_normal().string());
+  }
+  return images;
 }
 
 void RunOptions::apply_threads() const {

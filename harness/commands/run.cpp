@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "harness/commands/command.h"
 #include "harness/implementations.h"
@@ -91,14 +90,7 @@ void execute(const RunCommand& command) {
   const auto pipeline = make_pipeline(command.implementation, model, pipeline_options);
   const Result result = pipeline->generate(request, source, options);
 
-  std::filesystem::create_directories(command.out);
-  nlohmann::json images = nlohmann::json::array();
-  for (std::int64_t image = 0; image < result.images.size(0); ++image) {
-    const auto path =
-        std::filesystem::absolute(std::filesystem::path(command.out) / fmt::format("{}.png", image)).lexically_normal();
-    write_png(to_image(result.images[image]), path.string());
-    images.push_back("file://" + path.string());
-  }
+  const nlohmann::json images = write_pictures(result, command.out);
   if (!command.dump_file.empty()) write_dump(trace, result, command.dump_file);
   for (const std::string& warning : result.warnings) fmt::print(stderr, "warning: {}\n", warning);
   fmt::print(stderr, "{}: {} picture(s) of {} x {}, seed {}, {} step(s), {:.1f} ms\n", command.implementation,

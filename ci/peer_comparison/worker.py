@@ -1,0 +1,131 @@
+"""One peer: answers requests, one a line, with pictures and stage times, as `i2i worker` does.
+
+usage: worker.py eager|inductor|openvino|openvino-bf16 MODEL_FOLDER OUT_FOLDER
+"""
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from PIL import Image
+
+THREADS = 2
+WIDTH, HEIGHT = 512, 512
+
+
+class Stages:
+    """Wall time of each call of the pipeline's networks, in order."""
+
+    def __init__(self):
+        self.rows, self.steps = [], 0
+
+    def timed(self, name, function):
+        def call(*arguments, **options):
+            started = time.perf_counter()
+            result = function(*arguments, **options)
+            step = -1
+            if name == "unet":
+                step, self.steps = self.steps, self.steps + 1
+            self.rows.append({"name": name, "step": step, "ms": 1000 * (time.perf_counter() - started)})
+            return result
+        return call
+
+
+def compiled_by_inductor(pipeline):
+    import torch._inductor.config as inductor
+    inductor.freezing = True
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
+    pipeline.unet.forward = torch.compile(pipeline.unet.forward)
+    pipeline.vae.encoder.forward = torch.compile(pipeline.vae.encoder.forward)
+    pipeline.vae.decoder.forward = torch.compile(pipeline.vae.decoder.forward)
+
+
+def compiled_by_openvino(pipeline, precision):
+    """Replaces the forward of UNet, VAE halves and text encoder by OpenVINO's, shapes fixed, weights shared with nothing."""
+    import openvino
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1}
+
+    def compiled(module, example):
+        with torch.no_grad():
+            model = openvino.convert_model(module, example_input=example, input=[tuple(x.shape) for x in example])
+        return core.compile_model(model, "CPU", settings)
+
+    class UNet(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, sample, timestep, states):
+            return self.inner(sample, timestep, encoder_hidden_states=states, return_dict=False)[0]
+
+    latent = (HEIGHT // 8, WIDTH // 8)
+    unet = compiled(UNet(pipeline.unet), (torch.zeros(2, 4, *latent), torch.tensor([500.0]), torch.zeros(2, 77, 768)))
+    encoder = compiled(pipeline.vae.encoder, (torch.zeros(1, 3, HEIGHT, WIDTH),))
+    decoder = compiled(pipeline.vae.decoder, (torch.zeros(1, 4, *latent),))
+
+    def run(network, *inputs):
+        return torch.from_numpy(network([x.numpy() for x in inputs])[0].copy())
+
+    def unet_forward(sample, timestep, encoder_hidden_states=None, **ignored):
+        return (run(unet, sample, timestep.reshape(1).float(), encoder_hidden_states),)
+
+    pipeline.unet.forward = unet_forward
+    pipeline.vae.encoder.forward = lambda x: run(encoder, x)
+    pipeline.vae.decoder.forward = lambda x, *ignored: run(decoder, x)
+    for module in (pipeline.unet, pipeline.vae.encoder, pipeline.vae.decoder):  # OpenVINO holds its own copy
+        for child in list(module.children()):
+            for parameter in child.parameters():
+                parameter.data = torch.empty(0)
+
+
+def peak_resident_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no VmHWM in /proc/self/status")
+
+
+@torch.no_grad()
+def main() -> None:
+    peer, folder, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    torch.set_num_threads(THREADS)
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    if peer == "inductor":
+        compiled_by_inductor(pipeline)
+    elif peer == "openvino":
+        compiled_by_openvino(pipeline, "f32")
+    elif peer == "openvino-bf16":
+        compiled_by_openvino(pipeline, "bf16")
+    elif peer != "eager":
+        raise SystemExit(f"unknown peer {peer}: known are eager, inductor, openvino, openvino-bf16")
+    stages = Stages()
+    pipeline.unet.forward = stages.timed("unet", pipeline.unet.forward)
+    pipeline.vae.encode = stages.timed("vae_encode", pipeline.vae.encode)
+    pipeline.vae.decode = stages.timed("vae_decode", pipeline.vae.decode)
+    pipeline.text_encoder.forward = stages.timed("encode_prompt", pipeline.text_encoder.forward)
+    out.mkdir(parents=True, exist_ok=True)
+    print(json.dumps({"ready": folder}), flush=True)
+
+    for number, line in enumerate(sys.stdin):
+        request = json.loads(line)
+        source = Image.open(request["source_image"]).convert("RGB")
+        stages.rows, stages.steps = [], 0
+        started = time.perf_counter()
+        picture = pipeline(prompt=request["prompt"], negative_prompt=request["negative_prompt"], image=source,
+                           strength=request["strength"], num_inference_steps=request["steps"],
+                           guidance_scale=request["guidance_scale"],
+                           generator=[torch.Generator().manual_seed(request["seed"])]).images[0]
+        total = 1000 * (time.perf_counter() - started)
+        path = out / f"{number}_0.png"
+        picture.save(path)
+        print(json.dumps({"images": [f"file://{path.resolve()}"], "total_ms": total, "stages": stages.rows,
+                          "peak_resident_bytes": peak_resident_bytes()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
