@@ -1,5 +1,5 @@
 # Kernels over rows of channels: each has a file that compiles it for the CPU and a test. Included by CMakeLists.txt.
-set(ROW_KERNELS group_norm_silu)
+set(ROW_KERNELS group_norm_silu layer_norm)
 list(TRANSFORM ROW_KERNELS PREPEND emulated_ OUTPUT_VARIABLE ROW_KERNEL_FILES)
 list(TRANSFORM ROW_KERNEL_FILES APPEND .cpp)
 add_library(emulated_row_kernels STATIC ${ROW_KERNEL_FILES})
