@@ -1,6 +1,7 @@
 // Attention as its formula says, for the tests: all scores, then softmax, then the values.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -12,6 +13,11 @@ struct AttentionShape {
   int images, conditions, queries, keys, heads, head_size;
   bool causal;
 };
+
+/// Global sectors over the ideal for heads of 40 elements: they are 80 bytes that touch three sectors, and a warp's
+/// copy of 32 chunks, of which every sixth is padding, begins and ends in the middle of a head: 7 times 3 sectors
+/// for 26.7 chunks.
+constexpr double kSectorsOfHalfAHead = 21 / (26.7 / 2);
 
 /// @tparam Number  what everything is computed in
 template <typename Number, typename T>

@@ -88,10 +88,8 @@ TEST(AttentionKernel, HasNoBankConflicts) {
     const auto& traffic = cuda_on_cpu::last_report().traffic;
     EXPECT_GT(traffic.shared_requests, 0u);
     EXPECT_EQ(traffic.shared_wavefronts, traffic.shared_ideal) << "head size " << head_size << "\n" << traffic.text();
-    // Heads of 40 elements are 80 bytes: they begin or end in the middle of a sector, and a warp's 512 bytes of them in
-    // the middle of a head.
     EXPECT_LE(static_cast<double>(traffic.global_sectors),
-              (head_size == 40 ? 1.5 : 1.0) * static_cast<double>(traffic.global_ideal))
+              (head_size == 40 ? kSectorsOfHalfAHead : 1.0) * static_cast<double>(traffic.global_ideal))
         << "head size " << head_size << "\n"
         << traffic.text();
   }

@@ -23,11 +23,7 @@ Attention self_attention_of(const void* qkv, void* out, ElementType type, int im
 }
 
 cudaError_t attention(const Attention& a, cudaStream_t stream) {
-  const std::int64_t most = std::int64_t{1} << 31;
-  if (std::int64_t{a.queries} * a.query_stride >= most || std::int64_t{a.keys} * a.key_value_stride >= most)
-    return cudaErrorInvalidValue;
-  if (a.images < 1 || a.queries < 1 || a.keys < 1 || a.heads < 1 || a.conditions < 1 || !aligned_for_copies(a))
-    return cudaErrorInvalidValue;
+  if (!possible(a)) return cudaErrorInvalidValue;
   switch (a.type) {
     case ElementType::kFloat16:
       return launch_attention_of_head_size<__half>(a, stream);

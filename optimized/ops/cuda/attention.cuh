@@ -81,11 +81,14 @@ I2I_GLOBAL __launch_bounds__(AttentionTiling<D>::kThreads) attention_kernel(Atte
   rows.finish(own_queries, out, out_stride, first_row, a.queries, lane);
 }
 
-/// 16-byte copies need 16-byte rows.
-inline bool aligned_for_copies(const Attention& a) {
+/// 16-byte copies need 16-byte rows, and offsets inside an image are 32 bits wide.
+inline bool possible(const Attention& a) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; };
-  return aligned(a.query) && aligned(a.key) && aligned(a.value) && aligned(a.out) && a.query_stride % kChunk == 0 &&
-         a.key_value_stride % kChunk == 0;
+  const std::int64_t most = std::int64_t{1} << 31;
+  return a.images > 0 && a.queries > 0 && a.keys > 0 && a.heads > 0 && a.conditions > 0 && aligned(a.query) &&
+         aligned(a.key) && aligned(a.value) && aligned(a.out) && a.query_stride % kChunk == 0 &&
+         a.key_value_stride % kChunk == 0 && std::int64_t{a.queries} * a.query_stride < most &&
+         std::int64_t{a.keys} * a.key_value_stride < most;
 }
 
 /// 1 / sqrt(head size), for powers of two instead of e.
