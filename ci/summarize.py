@@ -27,7 +27,9 @@ def main():
     for path in sorted(results.glob("*.outcome")):
         # The two ctest runs are counted case by case below.
         if not path.stem.startswith("tests-"):
-            counted[path.read_text().strip()].append((path.stem, ""))
+            log = path.with_suffix(".log")
+            said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+            counted[path.read_text().strip()].append((path.stem, said[-1] if said else ""))
     for suite in sorted(results.glob("ctest-*.xml")):
         preset = suite.stem.removeprefix("ctest-")
         programs = ElementTree.parse(suite).getroot().findall("testcase")
