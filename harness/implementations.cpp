@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
 #include <sstream>
 
@@ -50,6 +51,15 @@ at::ScalarType parse_dtype(const std::string& name) {
   if (name == "fp16") return at::kHalf;
   if (name == "fp64") return at::kDouble;
   throw Error(ErrorCode::kUsage, fmt::format("there is no dtype '{}'; known: fp32, bf16, fp16, fp64", name));
+}
+
+double parse_guidance_rescale(const std::string& text) {
+  double value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size() || !(value >= 0 && value <= 1)) {
+    throw Error(ErrorCode::kUsage, fmt::format("guidance_rescale '{}' is not a number in [0, 1]", text));
+  }
+  return value;
 }
 
 std::map<std::string, bool> parse_features(const std::string& text) {

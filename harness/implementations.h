@@ -24,4 +24,7 @@ at::ScalarType parse_dtype(const std::string& name);
 /// "name,-name,all,-all": features to switch on and off. @throws Error(kUsage)
 std::map<std::string, bool> parse_features(const std::string& text);
 
+/// @throws Error(kUsage) unless it is a number in [0, 1]
+double parse_guidance_rescale(const std::string& text);
+
 }  // namespace i2i

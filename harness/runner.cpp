@@ -32,6 +32,7 @@ std::string repeat_command(const Cell& cell) {
   if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
   if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
   if (!cell.features.empty()) command += " --features=" + quoted(cell.features);
+  if (cell.guidance_rescale != 0) command += fmt::format(" --guidance-rescale {}", cell.guidance_rescale);
   return command + " <<< " + quoted(to_json(cell.request).dump());
 }
 
@@ -117,6 +118,7 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     GenerateOptions options;
     options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model).config);
     options.noise = noise_;
+    options.guidance_rescale = cell.guidance_rescale;
     Loaded& loaded_reference = loaded("reference", cell.model, "fp32", "");
     Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, cell.features);
     Pipeline &reference = *loaded_reference.pipeline, &optimized = *loaded_optimized.pipeline;

@@ -22,7 +22,7 @@ using nlohmann::json;
 const std::vector<std::string> kRequestAxes = {
     "strength", "guidance_scale", "image_guidance_scale", "steps",       "batch_size", "seed",
     "prompt",   "prompt_2",       "negative_prompt",      "source_image"};
-const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "size"};
+const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "guidance_rescale", "size"};
 
 bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -103,6 +103,8 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
     cell.dtype = text;
   } else if (name == "features") {
     cell.features = text;
+  } else if (name == "guidance_rescale") {
+    cell.guidance_rescale = parse_guidance_rescale(text);
   } else {  // size: "64x48"
     int width = 0, height = 0;
     if (std::sscanf(text.c_str(), "%dx%d", &width, &height) != 2) {

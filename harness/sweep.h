@@ -22,6 +22,7 @@ struct Cell {
   std::string scheduler;  ///< "" is the model's own
   std::string dtype;
   std::string features;  ///< as --features has it
+  double guidance_rescale = 0;
 };
 
 struct Sweep {

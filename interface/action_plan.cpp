@@ -58,6 +58,7 @@ Size effective_size(const Request& request, const ModelConfig& model, Size sourc
 }
 
 GuidanceMode guidance_mode(const Request& request, const ModelConfig& model) {
+  if (model.unet.time_cond_proj_dim > 0) return GuidanceMode::kNone;  // the UNet is told the scale instead
   const bool text = request.guidance_scale != 1;
   if (!model.takes_source_as_condition()) return text ? GuidanceMode::kText : GuidanceMode::kNone;
   return text || request.image_guidance_scale != 1 ? GuidanceMode::kTextAndImage : GuidanceMode::kNone;
@@ -69,7 +70,10 @@ double default_image_guidance_scale() {
 
 std::vector<std::string> unused_parameters(const Request& request, const ModelConfig& model) {
   std::vector<std::string> warnings;
-  if (!model.is_sdxl() && request.prompt_2 && !request.prompt_2->empty() && *request.prompt_2 != request.prompt)
+  if (model.unet.time_cond_proj_dim > 0 && !request.negative_prompt.empty())
+    warnings.push_back(fmt::format("negative_prompt is not used: {} embeds the guidance scale", model.name));
+  if (model.text_encoders.size() < 2 && request.prompt_2 && !request.prompt_2->empty() &&
+      *request.prompt_2 != request.prompt)
     warnings.push_back(fmt::format("prompt_2 is not used: {} has one text encoder", model.name));
   if (!model.takes_source_as_condition() && request.image_guidance_scale != default_image_guidance_scale())
     warnings.push_back(fmt::format("image_guidance_scale {} is not used: {} does not see the source at each step",
@@ -87,8 +91,6 @@ ActionPlan plan_action(const Request& request, const ModelConfig& model, int sou
   ActionPlan plan;
   plan.width = static_cast<int>(size.width);
   plan.height = static_cast<int>(size.height);
-  plan.requested_width = request.width > 0 ? request.width : plan.width;
-  plan.requested_height = request.height > 0 ? request.height : plan.height;
 
   plan.num_inference_steps = request.steps;
   plan.starts_from_noise = model.takes_source_as_condition() && request.strength == 1.0;

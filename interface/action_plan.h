@@ -18,8 +18,6 @@ enum class GuidanceMode { kNone, kText, kTextAndImage };
 struct ActionPlan {
   int width = 0;  ///< pixels, a multiple of the VAE's factor
   int height = 0;
-  int requested_width = 0;  ///< before flooring; feeds SDXL InstructPix2Pix time ids only where diffusers does so
-  int requested_height = 0;
   int num_inference_steps = 0;
   int steps_to_run = 0;            ///< max(1, min(int(n * strength), n))
   int t_start = 0;                 ///< num_inference_steps - steps_to_run; always 0 when starts_from_noise

@@ -163,6 +163,8 @@ CheckpointLayout unet_layout(const UNetConfig& config) {
   const std::int64_t temb_channels = 4 * channels.front();
   build.conv("conv_in", channels.front(), config.in_channels, 3);
   build.linear("time_embedding.linear_1", temb_channels, channels.front());
+  if (config.time_cond_proj_dim > 0)
+    build.linear("time_embedding.cond_proj", channels.front(), config.time_cond_proj_dim, false);
   build.linear("time_embedding.linear_2", temb_channels, temb_channels);
   if (config.text_time_conditioning) {
     build.linear("add_embedding.linear_1", temb_channels, config.projection_class_embeddings_input_dim);

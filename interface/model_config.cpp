@@ -229,6 +229,7 @@ UNetConfig parse_unet_config(const Json& json) {
   config.text_time_conditioning = reader.text("addition_embed_type", "") == "text_time";
   config.addition_time_embed_dim = reader.size("addition_time_embed_dim", 0);
   config.projection_class_embeddings_input_dim = reader.size("projection_class_embeddings_input_dim", 0);
+  config.time_cond_proj_dim = reader.size("time_cond_proj_dim", 0);
 
   reader.check_names("down_block_types", config.down_block_types, blocks, {"DownBlock2D", "CrossAttnDownBlock2D"});
   reader.check_names("up_block_types", config.up_block_types, blocks, {"UpBlock2D", "CrossAttnUpBlock2D"});
@@ -246,7 +247,7 @@ UNetConfig parse_unet_config(const Json& json) {
   for (const char* key : {"conv_in_kernel", "conv_out_kernel"}) reader.only(key, 3);
   for (const char* key : {"encoder_hid_dim", "encoder_hid_dim_type", "num_attention_heads", "class_embed_type",
                           "num_class_embeds", "time_embedding_dim", "time_embedding_act_fn", "timestep_post_act",
-                          "time_cond_proj_dim", "cross_attention_norm", "reverse_transformer_layers_per_block"})
+                          "cross_attention_norm", "reverse_transformer_layers_per_block"})
     reader.only(key, nullptr);
 
   if (config.in_channels != 4 && config.in_channels != 8) reader.refuse("in_channels", "4 or 8 is needed");

@@ -62,18 +62,22 @@ struct UNetConfig {
   bool text_time_conditioning = false;  ///< addition_embed_type == "text_time"
   std::int64_t addition_time_embed_dim = 0;
   std::int64_t projection_class_embeddings_input_dim = 0;
+  std::int64_t time_cond_proj_dim = 0;  ///< more than 0: guidance_scale is embedded, as LCM checkpoints have it
 };
 
 /// One model folder.
 struct ModelConfig {
   std::string name;                              ///< as given on the command line
-  std::vector<TextEncoderConfig> text_encoders;  ///< one, or two for SDXL
+  std::vector<TextEncoderConfig> text_encoders;  ///< one, or two for SDXL; the last gives the pooled text
   UNetConfig unet;
   VaeConfig vae;
   nlohmann::json scheduler;  ///< scheduler_config.json as it stands, _class_name included
   bool is_cosxl_edit = false;
+  bool requires_aesthetics_score = false;  ///< SDXL's refiner: a score in place of the target size
 
-  bool is_sdxl() const { return text_encoders.size() == 2; }
+  bool is_sdxl() const { return unet.text_time_conditioning; }
+  /// Numbers in a row of SDXL's time_ids.
+  std::int64_t time_id_count() const { return requires_aesthetics_score ? 5 : 6; }
   bool takes_source_as_condition() const { return unet.in_channels == 8; }  ///< InstructPix2Pix
   /// Pixels per latent, 2^(levels - 1) of the VAE.
   std::int64_t vae_factor() const { return std::int64_t{1} << (vae.block_out_channels.size() - 1); }

@@ -39,8 +39,8 @@ std::vector<std::pair<std::string, std::string>> named_models();
 /// Reads one safetensors file: tensors alias a private read-only mapping that lives as long as any of them.
 Weights read_safetensors(const std::string& path);
 
-/// Says that mapped weights are not wanted for now: their pages leave the process and come back from the file where they
-/// are read again. Tensors that are not of a mapped file stay as they are.
+/// Says that mapped weights are not wanted for now: their pages leave the process and come back from the file where
+/// they are read again. Tensors that are not of a mapped file stay as they are.
 void release_pages(const Weights& weights);
 
 /// Writes tensors (float32, float16, bfloat16, float64, 8-bit floats, integers) as safetensors, in the order given.

@@ -134,11 +134,16 @@ void check_widths(const ModelConfig& config, const std::string& folder) {
   if (text_width != config.unet.cross_attention_dim)
     throw_broken_file(folder, fmt::format("the UNet's cross_attention_dim is {}, its text encoders give {}",
                                           config.unet.cross_attention_dim, text_width));
-  if (config.unet.text_time_conditioning != config.is_sdxl())
+  const bool two = config.text_encoders.size() == 2;
+  if (config.is_sdxl() != (two || config.requires_aesthetics_score))
     throw_broken_file(folder, fmt::format("the UNet {} text_time conditioning, but there {} two text encoders",
-                                          config.is_sdxl() ? "has no" : "has", config.is_sdxl() ? "are" : "are not"));
+                                          two ? "has no" : "has", two ? "are" : "are not"));
   if (!config.is_sdxl()) return;
-  const std::int64_t given = 6 * config.unet.addition_time_embed_dim + config.text_encoders[1].projection_dim;
+  if (!config.text_encoders.back().with_projection)
+    throw_broken_file(folder,
+                      "the text encoder that SDXL takes its pooled text from is no CLIPTextModelWithProjection");
+  const std::int64_t given =
+      config.time_id_count() * config.unet.addition_time_embed_dim + config.text_encoders.back().projection_dim;
   if (given != config.unet.projection_class_embeddings_input_dim)
     throw_broken_file(folder, fmt::format("the UNet's projection_class_embeddings_input_dim is {}, {} are given",
                                           config.unet.projection_class_embeddings_input_dim, given));
@@ -153,11 +158,16 @@ std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::stri
   std::vector<std::string> problems;
   model->config.name = name;
   model->config.scheduler = read_json_object((folder / "scheduler" / "scheduler_config.json").string());
-  model->config.is_cosxl_edit = index.contains("is_cosxl_edit") && index.at("is_cosxl_edit") == true;
+  const auto says = [&](const char* key) { return index.contains(key) && index.at(key) == true; };
+  model->config.is_cosxl_edit = says("is_cosxl_edit");
+  model->config.requires_aesthetics_score = says("requires_aesthetics_score");
 
   for (const auto& [encoder, tokenizer] :
        {std::pair("text_encoder", "tokenizer"), std::pair("text_encoder_2", "tokenizer_2")}) {
-    if (std::string_view(encoder) == "text_encoder_2" && !is_present(folder / encoder)) continue;
+    // SDXL's refiner has the second encoder alone, and says so by a null in its index.
+    const bool is_second = std::string_view(encoder) == "text_encoder_2";
+    const bool left_out = !is_second && index.value(encoder, Json()) == Json::array({nullptr, nullptr});
+    if (left_out || (is_second && !is_present(folder / encoder))) continue;
     TextEncoderConfig config = parse_text_encoder_config(config_of(encoder));
     const Json named = index.value(encoder, Json());
     if (named.is_array() && named.size() == 2) config.with_projection = named[1] == "CLIPTextModelWithProjection";
@@ -173,9 +183,7 @@ std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::stri
         problems.push_back(fmt::format("{}: knows {} tokens, its tokenizer gives {}", encoder, config.vocab_size, id));
     model->config.text_encoders.push_back(config);
   }
-  if (model->config.is_sdxl() && !model->config.text_encoders[1].with_projection)
-    throw_broken_file((folder / "text_encoder_2").string(), "is no CLIPTextModelWithProjection");
-
+  if (model->config.text_encoders.empty()) throw_broken_file(folder.string(), "has no text encoder");
   model->config.unet = parse_unet_config(config_of("unet"));
   model->unet_weights = read_component(folder / "unet", "diffusion_pytorch_model");
   check_layout("unet", model->unet_weights, unet_layout(model->config.unet), problems);

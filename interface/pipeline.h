@@ -58,6 +58,9 @@ struct PipelineOptions {
 struct GenerateOptions {
   SchedulerSpec scheduler;
   NoiseMode noise = NoiseMode::kPerImage;
+  /// In [0, 1]: how far guidance's result is brought back to the deviation of the conditional noise_pred (Lin et al.
+  /// 2023, arXiv:2305.08891, section 3.4; diffusers' parameter of that name).
+  double guidance_rescale = 0;
   TraceSink* trace = nullptr;
   /// [L,B,4,h,w]: when defined, step i starts from locked_latents[i] instead of the step before (step-locked
   /// comparison).

@@ -26,7 +26,8 @@ namespace {
 struct Conditioning {
   at::Tensor embeds;                      ///< [R,T,D]
   at::Tensor pooled;                      ///< [R,P], SDXL only
-  at::Tensor time_ids;                    ///< [R,6], SDXL only
+  at::Tensor time_ids;                    ///< [R,6], SDXL only; [R,5] for its refiner
+  double guidance_scale = 1;              ///< for a UNet that embeds it
   std::vector<TextKeyValues> key_values;  ///< one for all rows, or one per row; empty where they are made in each step
 };
 
@@ -117,9 +118,12 @@ Conditioning OptimizedPipeline::encode_prompt(const Request& request, const Acti
     states.push_back(text_encoders_[i](rows));
   }
   Conditioning conditioning;
+  conditioning.guidance_scale = request.guidance_scale;
   if (config.is_sdxl()) {
-    conditioning.embeds = at::cat({states[0].penultimate_hidden, states[1].penultimate_hidden}, -1);
-    conditioning.pooled = states[1].pooled;
+    std::vector<at::Tensor> hidden;  // one encoder in the refiner, otherwise two
+    for (const TextStates& encoder : states) hidden.push_back(encoder.penultimate_hidden);
+    conditioning.embeds = at::cat(hidden, -1);
+    conditioning.pooled = states.back().pooled;
   } else {
     conditioning.embeds = states[0].last_hidden;
   }
@@ -129,11 +133,14 @@ Conditioning OptimizedPipeline::encode_prompt(const Request& request, const Acti
     if (conditioning.pooled.defined()) conditioning.pooled = conditioning.pooled.index_select(0, order);
   }
   if (config.is_sdxl()) {
-    const bool edits = config.takes_source_as_condition();
-    const double height = edits ? plan.requested_height : plan.height,
-                 width = edits ? plan.requested_width : plan.width;
+    const double height = plan.height, width = plan.width;
     conditioning.time_ids =
         at::tensor({height, width, 0.0, 0.0, height, width}, at::kFloat).repeat({rows_of(plan.guidance), 1});
+    if (config.requires_aesthetics_score) {  // the scores that diffusers gives positive and negative prompts
+      conditioning.time_ids = conditioning.time_ids.narrow(1, 0, 5).contiguous();
+      conditioning.time_ids.select(1, 4).fill_(6.0);
+      if (plan.guidance == GuidanceMode::kText) conditioning.time_ids[0][4] = 2.5;
+    }
   }
   check_finite(conditioning.embeds, "encode_prompt");
   if (trace != nullptr) {
@@ -187,9 +194,12 @@ at::Tensor OptimizedPipeline::image_condition(const Encoded& encoded, GuidanceMo
 
 std::vector<TimeBiases> OptimizedPipeline::prepare_time(const std::vector<double>& timesteps,
                                                         const Conditioning& conditioning, std::int64_t row) const {
-  if (!conditioning.pooled.defined()) return unet_.prepare_time(timesteps, {}, {});
-  if (features().batched_guidance) return unet_.prepare_time(timesteps, conditioning.pooled, conditioning.time_ids);
-  return unet_.prepare_time(timesteps, conditioning.pooled.narrow(0, row, 1), conditioning.time_ids.narrow(0, row, 1));
+  const double scale = conditioning.guidance_scale;
+  if (!conditioning.pooled.defined()) return unet_.prepare_time(timesteps, {}, {}, scale);
+  if (features().batched_guidance)
+    return unet_.prepare_time(timesteps, conditioning.pooled, conditioning.time_ids, scale);
+  return unet_.prepare_time(timesteps, conditioning.pooled.narrow(0, row, 1), conditioning.time_ids.narrow(0, row, 1),
+                            scale);
 }
 
 /// One UNet evaluation of all guidance rows. @param time  for this step: one for all rows, or one per row
@@ -289,7 +299,8 @@ Result OptimizedPipeline::generate(const Request& request, const Image& source, 
   const at::Tensor condition = image_condition(encoded, plan.guidance);
 
   // 4. The loop: predict, guide, step.
-  Stepper stepper(schedule, features(), request.guidance_scale, request.image_guidance_scale);
+  Stepper stepper(schedule, features(),
+                  {request.guidance_scale, request.image_guidance_scale, options.guidance_rescale});
   std::vector<std::vector<TimeBiases>> time;  // per row of conditioning that is run apart, per step
   const std::int64_t time_rows = features().batched_guidance ? 1 : rows;
   for (std::size_t i = 0; i < steps; ++i) {

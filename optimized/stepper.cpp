@@ -8,9 +8,26 @@
 
 namespace i2i {
 
-Stepper::Stepper(const StepSchedule& schedule, const Features& features, double guidance_scale,
-                 double image_guidance_scale)
-    : schedule_(schedule), fused_(features.fused_guided_step), g_(guidance_scale), gi_(image_guidance_scale) {
+namespace {
+
+/// Guidance, then each image's deviation brought back towards the conditional one's (Lin et al. 2023, arXiv:2305.08891,
+/// eq. 14 to 16). @param noise_pred [RB,4,h,w]  @return [B,4,h,w]
+at::Tensor guided_of(const at::Tensor& noise_pred, std::int64_t batch, const Guidance& guidance) {
+  const auto rows = noise_pred.contiguous().chunk(noise_pred.size(0) / batch);
+  if (rows.size() == 1) return rows[0];
+  const at::Tensor& conditional = rows.size() == 2 ? rows[1] : rows[0];
+  at::Tensor guided = rows.size() == 2 ? rows[0] + guidance.guidance_scale * (rows[1] - rows[0])
+                                       : rows[2] + guidance.guidance_scale * (rows[0] - rows[1]) +
+                                             guidance.image_guidance_scale * (rows[1] - rows[2]);
+  if (guidance.guidance_rescale == 0) return guided;
+  const at::Tensor ratio = conditional.std({1, 2, 3}, true, true) / guided.std({1, 2, 3}, true, true);
+  return guided * (guidance.guidance_rescale * ratio + (1 - guidance.guidance_rescale));
+}
+
+}  // namespace
+
+Stepper::Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance)
+    : schedule_(schedule), fused_(features.fused_guided_step), guidance_(guidance) {
   std::vector<float> scalars;
   const auto add = [&](double value) { scalars.push_back(static_cast<float>(value)); };
   for (const StepRow& row : schedule.rows) {
@@ -34,8 +51,11 @@ Stepper::Stepper(const StepSchedule& schedule, const Features& features, double 
 at::Tensor Stepper::step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
                          const at::Tensor& guided) {
   const StepRow& row = schedule_.rows[i];
-  at::Tensor prev_sample = fused_ ? fused_step(i, row, noise_pred, sample, noise, guided)
-                                  : plain_step(row, noise_pred, sample, noise, guided);
+  // Rescaling needs the deviation of the whole picture before the first element can be stepped.
+  const bool apart = guidance_.guidance_rescale != 0 && noise_pred.size(0) > sample.size(0);
+  const at::Tensor one_row = apart ? guided_of(noise_pred, sample.size(0), guidance_) : noise_pred;
+  at::Tensor prev_sample =
+      fused_ ? fused_step(i, row, one_row, sample, noise, guided) : plain_step(row, one_row, sample, noise, guided);
   if (row.remembers_noise) remember(noise.clone());  // its memory may be written again
   return prev_sample;
 }
@@ -53,7 +73,8 @@ at::Tensor Stepper::fused_step(std::size_t i, const StepRow& row, const at::Tens
     remembered = oldest_is_free ? history_.back() : at::empty_like(sample);
   }
   ops::guided_step(noise_pred, sample, row.draws_noise ? ops::OptionalTensor(noise) : std::nullopt, history,
-                   scalars_.select(0, static_cast<std::int64_t>(i)), g_, gi_, prev_sample, remembered,
+                   scalars_.select(0, static_cast<std::int64_t>(i)), guidance_.guidance_scale,
+                   guidance_.image_guidance_scale, prev_sample, remembered,
                    guided.defined() ? ops::OptionalTensor(guided) : std::nullopt);
   if (row.remembers) remember(*remembered);
   return prev_sample;
@@ -61,10 +82,8 @@ at::Tensor Stepper::fused_step(std::size_t i, const StepRow& row, const at::Tens
 
 at::Tensor Stepper::plain_step(const StepRow& row, const at::Tensor& noise_pred, const at::Tensor& sample,
                                const at::Tensor& noise, const at::Tensor& guided) {
-  const auto parts = noise_pred.contiguous().chunk(noise_pred.size(0) / sample.size(0));
-  at::Tensor m = parts[0];
-  if (parts.size() == 2) m = parts[0] + g_ * (parts[1] - parts[0]);
-  if (parts.size() == 3) m = parts[2] + g_ * (parts[0] - parts[1]) + gi_ * (parts[1] - parts[2]);
+  const at::Tensor m =
+      guided_of(noise_pred, sample.size(0), {guidance_.guidance_scale, guidance_.image_guidance_scale, 0});
   if (guided.defined()) guided.copy_(m);
   at::Tensor prev_sample = row.sample * sample + row.noise_pred * m;
   if (row.draws_noise) prev_sample = prev_sample + row.noise * noise;

@@ -11,12 +11,19 @@
 
 namespace i2i {
 
+/// How rows become one noise_pred: semantics.md section 10.
+struct Guidance {
+  double guidance_scale = 1;
+  double image_guidance_scale = 1;
+  double guidance_rescale = 0;
+};
+
 /// Latents take turns in two memories, remembered tensors in as many as the schedule looks back; never one memory for
 /// two of them.
 class Stepper {
  public:
   /// @param schedule  outlives the stepper
-  Stepper(const StepSchedule& schedule, const Features& features, double guidance_scale, double image_guidance_scale);
+  Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance);
 
   /// The sample after row i; rows are taken in order from 0.
   /// @param noise_pred  [RB,4,h,w], before guidance, R of 1, 2 or 3
@@ -36,7 +43,7 @@ class Stepper {
 
   const StepSchedule& schedule_;
   bool fused_;
-  double g_, gi_;
+  Guidance guidance_;
   std::size_t depth_ = 0;  ///< how far back any row looks
   at::Tensor scalars_;     ///< [rows,8], as ops::guided_step reads them
   at::Tensor samples_[2];

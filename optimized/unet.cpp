@@ -77,6 +77,7 @@ OptimizedUNet::OptimizedUNet(Runtime& runtime, const UNetConfig& config, const W
   conv_in_ = Conv2d(runtime, reader / "conv_in");
   time_linear1_ = Linear(runtime, reader / "time_embedding.linear_1", ops::kSilu);
   time_linear2_ = Linear(runtime, reader / "time_embedding.linear_2");
+  if (config.time_cond_proj_dim > 0) time_cond_proj_ = Linear(runtime, reader / "time_embedding.cond_proj");
   if (config.text_time_conditioning) {
     add_linear1_ = Linear(runtime, reader / "add_embedding.linear_1", ops::kSilu);
     add_linear2_ = Linear(runtime, reader / "add_embedding.linear_2");
@@ -152,13 +153,17 @@ TextKeyValues OptimizedUNet::prepare_text(const at::Tensor& encoder_hidden_state
 }
 
 std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
-                                                    const at::Tensor& time_ids) const {
+                                                    const at::Tensor& time_ids, double guidance_scale) const {
   Runtime& runtime = *runtime_;
   const auto steps = static_cast<std::int64_t>(timesteps.size());
   const at::Tensor values = at::tensor(timesteps, at::kDouble);
   // As [1,L,C], the form of tokens.
   at::Tensor embedding =
       sinusoids(values, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift).unsqueeze(0);
+  if (time_cond_proj_.defined()) {
+    const at::Tensor w = at::full({1}, 1000 * (guidance_scale - 1), at::kFloat);
+    embedding = embedding + time_cond_proj_(runtime, sinusoids(w, config_.time_cond_proj_dim, false, 1).unsqueeze(0));
+  }
   embedding = time_linear2_(runtime, time_linear1_(runtime, embedding));  // [1,L,4C]
   std::int64_t sets = 1;
   if (config_.text_time_conditioning) {

@@ -24,9 +24,10 @@ class OptimizedUNet {
 
   /// @param timesteps  as the UNet sees them, fractions included
   /// @param pooled     [S,P] and time_ids [S,6] for text_time conditioning; else undefined
+  /// @param guidance_scale  what a UNet with time_cond_proj_dim embeds; others ignore it
   /// @return           one TimeBiases per timestep
   std::vector<TimeBiases> prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
-                                       const at::Tensor& time_ids) const;
+                                       const at::Tensor& time_ids, double guidance_scale) const;
 
   /// @param sample  [S * k, in_channels, h, w]; image n goes with condition n * S / N
   /// @return        [S * k, out_channels, h, w] in the pipeline's memory format
@@ -67,7 +68,7 @@ class OptimizedUNet {
   std::vector<Level> down_, up_;
   Resnet middle_first_, middle_last_;
   Transformer middle_;
-  Linear time_linear1_, time_linear2_, add_linear1_, add_linear2_;
+  Linear time_linear1_, time_cond_proj_, time_linear2_, add_linear1_, add_linear2_;
   Linear time_projections_;  ///< all resnets' time_emb_proj below each other, their bias joined with conv1's
   std::vector<at::Tensor> projection_weights_, projection_biases_;  ///< gathered while resnets are made
   std::vector<std::int64_t> projection_sizes_;

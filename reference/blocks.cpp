@@ -13,11 +13,13 @@ at::Tensor sinusoidal_embedding(const at::Tensor& values, std::int64_t size, boo
   return at::constant_pad_nd(embedding, {0, size % 2});
 }
 
-TimestepEmbedding::TimestepEmbedding(std::int64_t in, std::int64_t size)
-    : linear_1(child<Linear>("linear_1", in, size)), linear_2(child<Linear>("linear_2", size, size)) {}
+TimestepEmbedding::TimestepEmbedding(std::int64_t in, std::int64_t size, std::int64_t condition)
+    : linear_1(child<Linear>("linear_1", in, size)), linear_2(child<Linear>("linear_2", size, size)) {
+  if (condition > 0) cond_proj = child<Linear>("cond_proj", condition, in, /*with_bias=*/false);
+}
 
-at::Tensor TimestepEmbedding::forward(const at::Tensor& x) const {
-  return linear_2->forward(at::silu(linear_1->forward(x)));
+at::Tensor TimestepEmbedding::forward(const at::Tensor& x, const at::Tensor& condition) const {
+  return linear_2->forward(at::silu(linear_1->forward(cond_proj ? x + cond_proj->forward(condition) : x)));
 }
 
 ResnetBlock2D::ResnetBlock2D(std::int64_t in, std::int64_t out, std::int64_t temb_channels, std::int64_t groups,

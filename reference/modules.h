@@ -20,14 +20,15 @@ namespace i2i::reference {
 /// (Vaswani et al. 2017, arXiv:1706.03762, section 3.5). Cosines come first where `flip_sin_to_cos`.
 at::Tensor sinusoidal_embedding(const at::Tensor& values, std::int64_t size, bool flip_sin_to_cos, double freq_shift);
 
-/// linear_1, SiLU, linear_2.
+/// linear_1, SiLU, linear_2; a condition is projected and added to the input.
 class TimestepEmbedding : public Block {
  public:
-  TimestepEmbedding(std::int64_t in, std::int64_t size);
-  at::Tensor forward(const at::Tensor& x) const;
+  /// @param condition  width of the condition, 0 for none
+  TimestepEmbedding(std::int64_t in, std::int64_t size, std::int64_t condition = 0);
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& condition = {}) const;
 
  private:
-  std::shared_ptr<Linear> linear_1, linear_2;
+  std::shared_ptr<Linear> linear_1, cond_proj, linear_2;
 };
 
 /// Norm, SiLU, conv, (+ time), norm, SiLU, conv, + input (He et al. 2015 in the form of Ho et al. 2020).
@@ -245,10 +246,12 @@ class UNet2DCondition : public Block {
   /// @param timestep               training index, may have a fraction
   /// @param encoder_hidden_states  [B,T,cross_attention_dim]
   /// @param text_embeds            [B,P], SDXL only, otherwise undefined
-  /// @param time_ids               [B,6], SDXL only, otherwise undefined
+  /// @param time_ids               [B,6] ([B,5] for the refiner), SDXL only, otherwise undefined
+  /// @param timestep_cond          [B,time_cond_proj_dim], LCM checkpoints only, otherwise undefined
   /// @return                       [B,out_channels,h,w], noise_pred
   at::Tensor forward(const at::Tensor& sample, double timestep, const at::Tensor& encoder_hidden_states,
-                     const at::Tensor& text_embeds = {}, const at::Tensor& time_ids = {}) const;
+                     const at::Tensor& text_embeds = {}, const at::Tensor& time_ids = {},
+                     const at::Tensor& timestep_cond = {}) const;
 
  private:
   UNetConfig config_;

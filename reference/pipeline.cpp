@@ -44,7 +44,8 @@ bool is_given(const std::optional<std::string>& text) { return text && !text->em
 struct Conditioning {
   at::Tensor encoder_hidden_states;  ///< [RB,77,D]
   at::Tensor text_embeds;            ///< [RB,P], SDXL only
-  at::Tensor time_ids;               ///< [RB,6], SDXL only
+  at::Tensor time_ids;               ///< [RB,6], SDXL only; [RB,5] for its refiner
+  at::Tensor timestep_cond;          ///< [B,time_cond_proj_dim], LCM checkpoints only
 };
 
 /// One call of generate: the state that its steps hand on.
@@ -99,6 +100,7 @@ class Run {
   std::int64_t guidance_rows() const {
     return plan_.guidance == GuidanceMode::kNone ? 1 : plan_.guidance == GuidanceMode::kText ? 2 : 3;
   }
+  at::Tensor time_ids() const;
   void start_latents();
   std::size_t first_entry() const {
     return static_cast<std::size_t>(plan_.t_start) * static_cast<std::size_t>(scheduler_->order());
@@ -106,6 +108,7 @@ class Run {
   at::Tensor step_noise(std::size_t schedule_index);
   at::Tensor unet_input(const at::Tensor& latents, std::size_t schedule_index) const;
   at::Tensor guided(const at::Tensor& noise_pred) const;
+  at::Tensor rescaled(const at::Tensor& guided_noise_pred, const at::Tensor& conditional) const;
   std::pair<at::Tensor, at::Tensor> latents_statistics() const;
 
   const Model& model_;
@@ -155,7 +158,7 @@ Conditioning Run::encode_prompt(const std::vector<std::shared_ptr<TextEncoder>>&
 
       const auto output = encoders[i]->forward(ids.to(tensor_options_.device()));
       embeds.push_back(model_.config.is_sdxl() ? output.penultimate : output.last_hidden_state);
-      if (model_.config.is_sdxl() && i == 1) pooled = output.text_embeds;
+      if (model_.config.is_sdxl()) pooled = output.text_embeds;  // the last encoder's stays
     }
     auto text = at::cat(embeds, -1);
     if (plan_.guidance == GuidanceMode::kTextAndImage) {
@@ -171,14 +174,29 @@ Conditioning Run::encode_prompt(const std::vector<std::shared_ptr<TextEncoder>>&
     conditioning.encoder_hidden_states = repeat_rows(text, request_.batch_size);
     if (model_.config.unet.text_time_conditioning) {
       conditioning.text_embeds = repeat_rows(pooled, request_.batch_size);
-      // Original size, crop, target size: the same row for every guidance row.
-      const auto height = double(plan_.height), width = double(plan_.width);
-      conditioning.time_ids = at::tensor({height, width, 0.0, 0.0, height, width}, at::kDouble)
-                                  .to(tensor_options_)
-                                  .expand({conditioning.text_embeds.size(0), 6});
+      conditioning.time_ids = repeat_rows(time_ids(), request_.batch_size);
+    }
+    if (const auto size = model_.config.unet.time_cond_proj_dim; size > 0) {
+      // The guidance scale itself is embedded (Meng et al. 2023, arXiv:2210.03142), in float32 as diffusers has it.
+      const auto w = at::full({request_.batch_size}, 1000 * (request_.guidance_scale - 1), at::kFloat);
+      conditioning.timestep_cond = to_model(sinusoidal_embedding(w, size, /*flip_sin_to_cos=*/false, /*freq_shift=*/1));
     }
     return conditioning;
   });
+}
+
+/// One row for each guidance row: original size, crop, target size, the same for all. The refiner was trained with an
+/// aesthetic score in place of the target size, and is told that the negative prompt's pictures are worse.
+at::Tensor Run::time_ids() const {
+  const auto height = double(plan_.height), width = double(plan_.width);
+  std::vector<at::Tensor> rows;
+  for (std::int64_t row = 0; row < guidance_rows(); ++row) {
+    const bool is_negative = plan_.guidance == GuidanceMode::kText ? row == 0 : row > 0;
+    rows.push_back(model_.config.requires_aesthetics_score
+                       ? at::tensor({height, width, 0.0, 0.0, is_negative ? 2.5 : 6.0}, at::kDouble)
+                       : at::tensor({height, width, 0.0, 0.0, height, width}, at::kDouble));
+  }
+  return to_model(at::stack(rows));
 }
 
 // ---- 3. The source picture as latents ----------------------------------------------------------------------------
@@ -208,8 +226,7 @@ std::pair<at::Tensor, at::Tensor> Run::latents_statistics() const {
   return {per_channel(vae.latents_mean), per_channel(vae.latents_std)};
 }
 
-// ---- 4. The first latents (timed with the stage above) ------------------------------------------------------------
-// ---------------------------------------------------------------------------------------
+// ---- 4. The first latents (timed with the stage above) -----------------------------------------------------------
 
 void Run::start_latents() {
   const auto& mean = posterior_.mean;
@@ -258,7 +275,7 @@ void Run::denoise(const UNet2DCondition& unet, const Conditioning& conditioning)
       const auto input = unet_input(latents_, index);
       trace("loop.unet_in", input, step);
       auto output = unet.forward(input, timesteps[index], conditioning.encoder_hidden_states, conditioning.text_embeds,
-                                 conditioning.time_ids);
+                                 conditioning.time_ids, conditioning.timestep_cond);
       trace("loop.unet_out", output, step);
       require_finite("noise_pred", output);
       return output;
@@ -299,8 +316,21 @@ at::Tensor Run::unet_input(const at::Tensor& latents, std::size_t schedule_index
 at::Tensor Run::guided(const at::Tensor& noise_pred) const {
   if (plan_.guidance == GuidanceMode::kNone) return noise_pred;
   const auto out = noise_pred.chunk(guidance_rows());
-  if (plan_.guidance == GuidanceMode::kText) return out[0] + request_.guidance_scale * (out[1] - out[0]);
-  return out[2] + request_.guidance_scale * (out[0] - out[1]) + request_.image_guidance_scale * (out[1] - out[2]);
+  if (plan_.guidance == GuidanceMode::kText) {
+    return rescaled(out[0] + request_.guidance_scale * (out[1] - out[0]), out[1]);
+  }
+  return rescaled(
+      out[2] + request_.guidance_scale * (out[0] - out[1]) + request_.image_guidance_scale * (out[1] - out[2]), out[0]);
+}
+
+/// guidance_rescale: each image's deviation brought back towards the conditional one's (Lin et al. 2023,
+/// arXiv:2305.08891, eq. 14 to 16).
+at::Tensor Run::rescaled(const at::Tensor& guided_noise_pred, const at::Tensor& conditional) const {
+  const auto share = options_.guidance_rescale;
+  if (share == 0) return guided_noise_pred;
+  const auto deviation = [](const at::Tensor& t) { return t.std({1, 2, 3}, /*unbiased=*/true, /*keepdim=*/true); };
+  const auto matched = guided_noise_pred * (deviation(conditional) / deviation(guided_noise_pred));
+  return share * matched + (1 - share) * guided_noise_pred;
 }
 
 // ---- 6. Latents as pictures --------------------------------------------------------------------------------------
@@ -334,7 +364,6 @@ class ReferencePipeline final : public Pipeline {
       : model_(std::move(model)), options_(checked_options(options)) {
     const at::NoGradGuard no_grad;
     const auto& config = model_->config;
-    check_text_time(config);
     // SDXL's VAE overflows in half precision: where its config says so, it runs in float32.
     const bool half = options.dtype == at::kHalf || options.dtype == at::kBFloat16;
     const auto vae_options =
@@ -377,18 +406,6 @@ class ReferencePipeline final : public Pipeline {
   }
 
  private:
-  /// SDXL's refiner is conditioned on a score in place of the target size; it is no checkpoint for this action.
-  static void check_text_time(const ModelConfig& config) {
-    if (!config.unet.text_time_conditioning) return;
-    const auto pooled = config.is_sdxl() ? config.text_encoders[1].projection_dim : 0;
-    const auto wanted = pooled + 6 * config.unet.addition_time_embed_dim;
-    if (config.is_sdxl() && config.unet.projection_class_embeddings_input_dim == wanted) return;
-    throw Error(
-        ErrorCode::kGenerationFailed,
-        fmt::format("unet: projection_class_embeddings_input_dim {} is not {}, the pooled text ({}) and six sizes",
-                    config.unet.projection_class_embeddings_input_dim, wanted, pooled));
-  }
-
   std::shared_ptr<const Model> model_;
   at::TensorOptions options_;
   at::ScalarType vae_dtype_ = at::kFloat;

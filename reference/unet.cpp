@@ -106,8 +106,8 @@ UNet2DCondition::UNet2DCondition(const UNetConfig& config)
     : config_(config),
       conv_in(child<Conv2d>("conv_in", config.in_channels, config.block_out_channels.front(), 3, 1, 1)),
       conv_out(child<Conv2d>("conv_out", config.block_out_channels.front(), config.out_channels, 3, 1, 1)),
-      time_embedding(
-          child<TimestepEmbedding>("time_embedding", config.block_out_channels.front(), temb_channels(config))),
+      time_embedding(child<TimestepEmbedding>("time_embedding", config.block_out_channels.front(),
+                                              temb_channels(config), config.time_cond_proj_dim)),
       down_blocks(child<List<DownBlock2D>>("down_blocks")),
       mid_block(child<UNetMidBlock2D>("mid_block", config)),
       up_blocks(child<List<UpBlock2D>>("up_blocks")),
@@ -124,16 +124,18 @@ UNet2DCondition::UNet2DCondition(const UNetConfig& config)
 }
 
 at::Tensor UNet2DCondition::forward(const at::Tensor& sample, double timestep, const at::Tensor& encoder_hidden_states,
-                                    const at::Tensor& text_embeds, const at::Tensor& time_ids) const {
+                                    const at::Tensor& text_embeds, const at::Tensor& time_ids,
+                                    const at::Tensor& timestep_cond) const {
   const auto batch = sample.size(0);
   // Sinusoids need 10 bits and more before the point: float32 where the model itself is in half precision.
   const auto sinusoid_options = sample.options().dtype(sample.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
 
   // 1. The timestep, and for SDXL the pooled text with the picture's sizes.
-  auto temb = time_embedding->forward(sinusoidal_embedding(at::full({batch}, timestep, sinusoid_options),
-                                                           config_.block_out_channels.front(), config_.flip_sin_to_cos,
-                                                           config_.freq_shift)
-                                          .to(sample.scalar_type()));
+  auto temb = time_embedding->forward(
+      sinusoidal_embedding(at::full({batch}, timestep, sinusoid_options), config_.block_out_channels.front(),
+                           config_.flip_sin_to_cos, config_.freq_shift)
+          .to(sample.scalar_type()),
+      timestep_cond);
   if (add_embedding) {
     const auto sizes = sinusoidal_embedding(time_ids.to(sinusoid_options).flatten(), config_.addition_time_embed_dim,
                                             config_.flip_sin_to_cos, config_.freq_shift)

@@ -40,6 +40,7 @@ struct Case {
   std::string model_folder;
   std::string scheduler;  ///< as resolve_scheduler takes it
   Request request;        ///< source_image is an absolute path
+  double guidance_rescale = 0;
   std::map<std::string, Stage> stages;
 };
 
@@ -48,8 +49,9 @@ inline std::vector<Case> read_cases(const std::string& family) {
   const auto tensors = read_safetensors(kFolder + family + ".safetensors");
   std::vector<Case> cases;
   for (const auto& entry : document.at("cases")) {
-    Case one{family, entry.at("name"), kFolder + document.at("model").get<std::string>(), entry.at("scheduler"), {},
+    Case one{family, entry.at("name"), kFolder + document.at("model").get<std::string>(), entry.at("scheduler"), {}, 0,
              {}};
+    if (entry.contains("options")) one.guidance_rescale = entry.at("options").value("guidance_rescale", 0.0);
     auto request = entry.at("request");
     request["source_image"] = kFolder + request.at("source_image").get<std::string>();
     one.request = parse_request(request);

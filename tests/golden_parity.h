@@ -22,7 +22,8 @@
 
 namespace i2i::golden {
 
-inline const std::vector<std::string> kFamilies = {"sd15", "sd21-v", "sdxl", "ip2p", "sdxl-ip2p"};
+inline const std::vector<std::string> kFamilies = {"sd15", "sd21-v",    "sdxl",    "sdxl-refiner",
+                                                   "ip2p", "sdxl-ip2p", "sd15-lcm"};
 inline const std::vector<std::string> kBeforeLoop = {
     "source.pixels", "text.ids.0", "text.ids.1", "text.embeds",        "text.pooled",     "vae.mean",
     "vae.logvar",    "draw.00",    "draw.01",    "schedule.timesteps", "schedule.sigmas", "schedule.timesteps_run"};
@@ -178,6 +179,7 @@ inline void run_case(const Case& one, const MakePipeline& make_pipeline, int thr
   GenerateOptions options;
   options.scheduler = resolve_scheduler(one.scheduler, model->config);
   options.trace = &trace;
+  options.guidance_rescale = one.guidance_rescale;
   const auto result = pipeline->generate(one.request, load_source_image(one.request.source_image), options);
   EXPECT_EQ(trace.out_of_order(), std::vector<std::string>{});
   judge(one, compare_stages(one, trace, result.images, stages));

@@ -43,7 +43,7 @@ SCHEDULERS = {
 PATH = "dpmpp_sde:noise_sampler_seed=5"
 KARRAS = "dpmpp_2m:use_karras_sigmas=true"
 
-# scheduler, (width, height), steps, strength, guidance, image guidance, batch, prompt, seed
+# scheduler, (width, height), steps, strength, guidance, image guidance, batch, prompt, seed[, other run options]
 CASES = {
     "sd15": (
         ("ddim", (32, 24), 6, 0.8, 7.5, 1.5, 1, 0, 7),
@@ -86,6 +86,17 @@ CASES = {
         ("euler", (24, 24), 5, 0.6, 1.0, 1.5, 1, 1, 33),
         ("dpm2:use_karras_sigmas=true", (24, 24), 4, 0.8, 4.0, 1.5, 1, 1, 67),
         ("lcm", (24, 24), 4, 1.0, 2.0, 1.5, 1, 2, 68),
+        ("euler", (24, 32), 5, 0.8, 9.0, 1.5, 2, 1, 78, {"guidance_rescale": 0.7}),
+        ("dpmpp_2m", (24, 24), 5, 1.0, 12.0, 1.5, 1, 2, 79, {"guidance_rescale": 1.0}),
+    ),
+    "sdxl-refiner": (
+        ("", (24, 32), 6, 0.5, 5.0, 1.5, 2, 1, 73),
+        ("ddim", (24, 24), 5, 0.8, 1.0, 1.5, 1, 2, 74),
+        (KARRAS, (32, 24), 6, 0.3, 7.5, 1.5, 1, 0, 75),
+    ),
+    "sd15-lcm": (
+        ("", (24, 32), 4, 0.8, 7.5, 1.5, 2, 1, 76),
+        ("euler", (24, 24), 5, 0.6, 2.5, 1.5, 1, 0, 77),
     ),
     "ip2p": (
         ("ddim", (16, 12), 6, 1.0, 7.5, 1.5, 1, 0, 37),
@@ -110,13 +121,14 @@ CASES = {
         ("dpmpp_2m", (32, 24), 6, 1.0, 7.5, 1.0, 1, 1, 51),
         (KARRAS, (32, 24), 7, 1.0, 5.0, 1.5, 1, 3, 52),
         ("euler_a", (32, 24), 5, 0.8, 5.0, 1.5, 1, 1, 53),
+        ("ddim", (32, 24), 5, 1.0, 9.0, 1.5, 2, 1, 80, {"guidance_rescale": 0.5}),
     ),
 }
 
 
 def requests(family: str):
-    """Yields (case name, scheduler, request as the action takes it)."""
-    for number, (scheduler, size, steps, strength, guidance, image_guidance, batch, prompt, seed) in enumerate(CASES[family]):
+    """Yields (case name, scheduler, request as the action takes it, other run options)."""
+    for number, (scheduler, size, steps, strength, guidance, image_guidance, batch, prompt, seed, *options) in enumerate(CASES[family]):
         positive, negative = PROMPTS[prompt]
         request = {"source_image": "source.png", "prompt": positive, "negative_prompt": negative,
                    "guidance_scale": guidance, "image_guidance_scale": image_guidance, "strength": strength, "steps": steps,
@@ -125,4 +137,7 @@ def requests(family: str):
             request["prompt_2"] = PROMPT_2[prompt]
         label = scheduler.replace(":use_karras_sigmas=true", "_karras").replace(":timestep_spacing=", "_")
         label = label.replace(":noise_sampler_seed=5", "") or "own"
-        yield f"{number:02}_{label}", scheduler, request
+        options = options[0] if options else {}
+        if options:
+            label += "_" + "_".join(options)
+        yield f"{number:02}_{label}", scheduler, request, options

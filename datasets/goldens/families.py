@@ -1,4 +1,4 @@
-"""Configurations of the five tiny models. Keys are left out where a published file leaves them out: the class
+"""Configurations of the tiny models. Keys are left out where a published file leaves them out: the class
 default must then hold. Odd choices (groups, heads, levels) differ between families on purpose."""
 
 
@@ -69,6 +69,27 @@ FAMILIES = {
         "scheduler": scheduler("EulerDiscreteScheduler", timestep_spacing="leading", steps_offset=1, sample_max_value=1.0,
                                prediction_type="epsilon", interpolation_type="linear", use_karras_sigmas=False,
                                set_alpha_to_one=False, skip_prk_steps=True, clip_sample=False, trained_betas=None),
+    },
+    # SDXL's refiner: the second text encoder alone, an aesthetic score in place of the target size.
+    "sdxl-refiner": {
+        "seed": 61, "stream": 1, "pipeline": "StableDiffusionXLImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "text_encoders": [None, text_encoder(32, 2, "gelu", projection=24, pad="!", layers=3)],
+        "requires_aesthetics_score": True,
+        "vae": vae((8, 16), 1, 4, 0.13025, 32),
+        "unet": unet((12, 16), (False, True), 1, 4, 32, [2, 4], transformer_layers_per_block=[1, 2], use_linear_projection=True,
+                     addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=5 * 8 + 24),
+        "scheduler": scheduler("EulerDiscreteScheduler", timestep_spacing="leading", steps_offset=1, sample_max_value=1.0,
+                               prediction_type="epsilon", interpolation_type="linear", use_karras_sigmas=False,
+                               set_alpha_to_one=False, skip_prk_steps=True, clip_sample=False, trained_betas=None),
+    },
+    # A distilled model that embeds the guidance scale (latent consistency models).
+    "sd15-lcm": {
+        "seed": 71, "stream": 1, "pipeline": "StableDiffusionImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
+        "text_encoders": [text_encoder(32, 4, "quick_gelu", legacy_eos=True)],
+        "vae": vae((8, 16), 1, 4, 0.18215, 32),
+        "unet": unet((12, 16), (True, False), 1, 4, 32, 4, time_cond_proj_dim=17),
+        "scheduler": scheduler("LCMScheduler", original_inference_steps=50, steps_offset=1, set_alpha_to_one=True,
+                               clip_sample=False, trained_betas=None, timestep_scaling=10.0),
     },
     "ip2p": {
         "seed": 41, "stream": 0.05, "pipeline": "StableDiffusionInstructPix2PixPipeline", "text_model_prefix": False, "old_vae_names": False,

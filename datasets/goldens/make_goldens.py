@@ -1,4 +1,4 @@
-"""Makes everything in this folder: the source picture, five tiny models, and what diffusers 0.42.1 gives for them.
+"""Makes everything in this folder: the source picture, tiny models, and what diffusers 0.42.1 gives for them.
 
     python datasets/goldens/make_goldens.py [--only sd15,schedules] [--keep-models]
 
@@ -92,11 +92,11 @@ def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
         pixels = torch.from_numpy(numpy.asarray(source)).float().permute(2, 0, 1)[None, :, :40, :48] / 127.5 - 1
         write_model(folder, family, pixels)
     store, entries = TensorStore(), []
-    for name, scheduler, request in cases.requests(family):
-        single = run_case(folder, family, scheduler, request, source, torch.float32)
-        double = run_case(folder, family, scheduler, request, source, torch.float64)
+    for name, scheduler, request, options in cases.requests(family):
+        single = run_case(folder, family, scheduler, request, options, source, torch.float32)
+        double = run_case(folder, family, scheduler, request, options, source, torch.float64)
         stages = record_case(store, name, single, double)
-        entries.append({"name": name, "scheduler": scheduler, "request": request, "stages": stages})
+        entries.append({"name": name, "scheduler": scheduler, "request": request, "options": options, "stages": stages})
         images = single["images"]
         print(f"{family} {name}: images mean {images.mean():.3f} std {images.std():.3f} "
               f"clipped {((images == 0) | (images == 1)).float().mean():.3f} "

@@ -30,7 +30,7 @@ def effective_size(request: dict, source: Image.Image, factor: int) -> tuple[int
 
 
 @torch.no_grad()
-def run_case(folder: Path, family: str, scheduler: str, request: dict, source: Image.Image, dtype: torch.dtype):
+def run_case(folder: Path, family: str, scheduler: str, request: dict, options: dict, source: Image.Image, dtype: torch.dtype):
     """@return name -> tensor, as semantics names them; float64 where the run was."""
     pipe = load_pipeline(folder, family, scheduler, dtype)
     factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
@@ -40,7 +40,7 @@ def run_case(folder: Path, family: str, scheduler: str, request: dict, source: I
     arguments = {"prompt": request["prompt"], "negative_prompt": request["negative_prompt"],
                  "image": source.resize(size, Image.Resampling.LANCZOS), "num_inference_steps": request["steps"],
                  "guidance_scale": request["guidance_scale"], "num_images_per_prompt": batch, "generator": generators,
-                 "output_type": "np"}
+                 "output_type": "np", **options}
     if family.startswith("sdxl"):
         arguments["prompt_2"] = request["prompt_2"]
     edits = pipe.unet.config.in_channels == 8

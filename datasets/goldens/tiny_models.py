@@ -1,4 +1,4 @@
-"""Five tiny random models in diffusers layout, one of each family, for the goldens.
+"""Tiny random models in diffusers layout, one of each family, for the goldens.
 
 Every weight is rounded to a value that float16 holds, and stored so: half the bytes, and exact when loaded in fp32.
 Random networks give flat or saturated pictures; three output layers are therefore scaled on sample inputs.
@@ -106,17 +106,21 @@ def old_attention_name(key: str) -> str:
     return key
 
 
-def write_unet(folder: Path, config: dict, stream: float, generator: torch.Generator) -> None:
+def write_unet(folder: Path, config: dict, scored: bool, stream: float, generator: torch.Generator) -> None:
     unet = UNet2DConditionModel(**config).eval()
     randomise(unet, generator, stream)
     added = None
     if "addition_embed_type" in config:
-        pooled_size = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-        added = {"text_embeds": torch.randn(4, pooled_size, generator=generator),
-                 "time_ids": torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]] * 4)}
+        ids = [32.0, 32.0, 0.0, 0.0, 6.0] if scored else [32.0, 32.0, 0.0, 0.0, 32.0, 32.0]
+        pooled_size = config["projection_class_embeddings_input_dim"] - len(ids) * config["addition_time_embed_dim"]
+        added = {"text_embeds": torch.randn(4, pooled_size, generator=generator), "time_ids": torch.tensor([ids] * 4)}
+    condition = None
+    if size := config.get("time_cond_proj_dim"):
+        condition = torch.randn(4, size, generator=generator)
     sample = torch.randn(4, config["in_channels"], 8, 8, generator=generator)
     states = torch.randn(4, 77, config["cross_attention_dim"], generator=generator)
-    noise_pred = unet(sample, torch.tensor([900, 600, 300, 20]), states, added_cond_kwargs=added).sample
+    noise_pred = unet(sample, torch.tensor([900, 600, 300, 20]), states, added_cond_kwargs=added,
+                      timestep_cond=condition).sample
     scale_output(unet.conv_out, noise_pred, 0.5)
     round_to_half(unet)
     write_json(folder / "config.json", {"_class_name": "UNet2DConditionModel", **config})
@@ -136,13 +140,17 @@ def write_model(folder: Path, family: str, pixels: torch.Tensor) -> None:
     index = {"_class_name": parts["pipeline"], "_diffusers_version": "0.42.1"}
     for number, encoder in enumerate(parts["text_encoders"]):
         suffix = "_2" if number else ""
+        if encoder is None:
+            index |= {f"text_encoder{suffix}": [None, None], f"tokenizer{suffix}": [None, None]}
+            continue
         write_text_encoder(folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}", encoder,
                            parts["text_model_prefix"], parts["stream"], generator)
         kind = "CLIPTextModelWithProjection" if encoder["with_projection"] else "CLIPTextModel"
         index[f"text_encoder{suffix}"] = ["transformers", kind]
         index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
     write_vae(folder / "vae", parts["vae"], parts["old_vae_names"], pixels, parts["stream"], generator)
-    write_unet(folder / "unet", parts["unet"], parts["stream"], generator)
+    scored = parts.get("requires_aesthetics_score", False)
+    write_unet(folder / "unet", parts["unet"], scored, parts["stream"], generator)
     write_json(folder / "scheduler" / "scheduler_config.json", parts["scheduler"])
     index |= {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"],
               "scheduler": ["diffusers", parts["scheduler"]["_class_name"]]}
@@ -150,5 +158,7 @@ def write_model(folder: Path, family: str, pixels: torch.Tensor) -> None:
         index |= {"safety_checker": [None, None], "feature_extractor": [None, None], "image_encoder": [None, None],
                   "requires_safety_checker": False}
     elif "Img2Img" in parts["pipeline"] or parts["unet"]["in_channels"] == 4:
-        index |= {"image_encoder": [None, None], "feature_extractor": [None, None], "force_zeros_for_empty_prompt": True}
+        index |= {"image_encoder": [None, None], "feature_extractor": [None, None], "force_zeros_for_empty_prompt": not scored}
+        if scored:
+            index["requires_aesthetics_score"] = True
     write_json(folder / "model_index.json", index)

@@ -97,10 +97,10 @@ class Trace:
                 stack.enter_context(replaced(module, "randn_tensor", drawn))
 
     def _watch_text(self, stack):
-        for number, name in enumerate(("text_encoder", "text_encoder_2")):
-            if (encoder := getattr(self.pipe, name, None)) is not None:
-                seen = lambda _, args, rows=self.ids[number]: rows.append(args[0].clone())
-                stack.callback(encoder.register_forward_pre_hook(seen).remove)
+        encoders = [getattr(self.pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
+        for number, encoder in enumerate(encoder for encoder in encoders if encoder is not None):
+            seen = lambda _, args, rows=self.ids[number]: rows.append(args[0].clone())
+            stack.callback(encoder.register_forward_pre_hook(seen).remove)
 
     def _watch_unet(self, stack):
         def before(_, args, kwargs):

@@ -60,9 +60,7 @@ int execute(const CheckCommand& command) {
   Pipeline& reference = runner.pipeline("reference", options.model, "fp32", "");
   Pipeline& optimized = runner.pipeline("optimized", options.model, options.dtype, options.features);
 
-  GenerateOptions generate;
-  generate.scheduler = resolve_scheduler(options.scheduler, runner.model(options.model).config);
-  generate.noise = options.noise_mode();
+  GenerateOptions generate = options.generate_options(runner.model(options.model).config);
   CollectingTrace reference_trace, free_trace, locked_trace;
   generate.trace = &reference_trace;
   const Result reference_result = reference.generate(request, source, generate);

@@ -27,11 +27,13 @@ struct RunOptions {
   std::string scheduler;
   std::string features;
   std::string noise = "per-image";
+  std::string guidance_rescale = "0";
   int threads = 0;  ///< 0: libtorch's own choice
 
   void add_to(CLI::App& command);
   /// Sets the thread count and gives what a run needs. @throws Error(kUsage)
   NoiseMode noise_mode() const;
+  GenerateOptions generate_options(const ModelConfig& config) const;
   void apply_threads() const;
 };
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "harness/commands/command.h"
+#include "harness/implementations.h"
 #include "interface/source_image.h"
 
 namespace i2i {
@@ -15,6 +16,10 @@ void RunOptions::add_to(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--scheduler", scheduler, "NAME[:key=value,...]; the model's own where not given");
   command.add_option("--features", features, "optimisations to switch: name,-name,all,-all (i2i features)");
+  command
+      .add_option("--guidance-rescale", guidance_rescale,
+                  "0 to 1: how far guidance's result is brought back to the conditional one's deviation")
+      ->capture_default_str();
   command.add_option("--noise", noise, "per-image or batch")->capture_default_str();
   command.add_option("--threads", threads, "threads to compute with; 0 leaves it to libtorch")->capture_default_str();
 }
@@ -34,6 +39,14 @@ nlohmann::json write_pictures(const Result& result, const std::string& folder, c
     images.push_back("file://" + path.lexically_normal().string());
   }
   return images;
+}
+
+GenerateOptions RunOptions::generate_options(const ModelConfig& config) const {
+  GenerateOptions options;
+  options.scheduler = resolve_scheduler(scheduler, config);
+  options.noise = noise_mode();
+  options.guidance_rescale = parse_guidance_rescale(guidance_rescale);
+  return options;
 }
 
 void RunOptions::apply_threads() const {

@@ -82,9 +82,7 @@ void execute(const RunCommand& command) {
 
   const Image source = load_source_image(request.source_image);
   const auto model = load_model(command.options.model);
-  GenerateOptions options;
-  options.scheduler = resolve_scheduler(command.options.scheduler, model->config);
-  options.noise = command.options.noise_mode();
+  GenerateOptions options = command.options.generate_options(model->config);
   CollectingTrace trace;
   if (!command.dump_file.empty()) options.trace = &trace;
   const auto pipeline = make_pipeline(command.implementation, model, pipeline_options);

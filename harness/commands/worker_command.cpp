@@ -44,9 +44,7 @@ void execute(const WorkerCommand& command) {
   pipeline_options.dtype = parse_dtype(command.options.dtype);
   if (command.implementation == "optimized") pipeline_options.features = parse_features(command.options.features);
   const auto model = load_model(command.options.model);
-  GenerateOptions options;
-  options.scheduler = resolve_scheduler(command.options.scheduler, model->config);
-  options.noise = command.options.noise_mode();
+  GenerateOptions options = command.options.generate_options(model->config);
   const auto pipeline = make_pipeline(command.implementation, model, pipeline_options);
   fmt::print("{}\n", nlohmann::json{{"ready", command.options.model}}.dump());
   std::fflush(stdout);
