@@ -113,6 +113,17 @@ I2I_DEVICE float fast_exp2(float x) {
 #endif
 }
 
+/// sin(pi x) and cos(pi x): unlike sinf, without a table in local memory for large arguments.
+I2I_DEVICE void sin_cos_pi(float x, float* sine, float* cosine) {
+#if defined(I2I_CUDA_ON_CPU)
+  constexpr double kPi = 3.14159265358979323846;
+  *sine = static_cast<float>(std::sin(kPi * static_cast<double>(x)));
+  *cosine = static_cast<float>(std::cos(kPi * static_cast<double>(x)));
+#else
+  sincospif(x, sine, cosine);
+#endif
+}
+
 /// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's
 template <typename... Parameters, typename... Arguments>
 inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
