@@ -82,12 +82,12 @@ class Mapping {
 
  private:
   static std::map<const char*, std::size_t>& all() {
-    static std::map<const char*, std::size_t> mappings;
-    return mappings;
+    static auto* const mappings = new std::map<const char*, std::size_t>;  // outlives every static tensor
+    return *mappings;
   }
   static std::mutex& all_guard() {
-    static std::mutex guard;
-    return guard;
+    static auto* const guard = new std::mutex;
+    return *guard;
   }
 
   std::string path_;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -61,11 +62,12 @@ class CommandLine : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   /// Runs the program in a shell, `before` it (environment, limits) as it stands.
-  Outcome run_program(const std::vector<std::string>& arguments, const std::string& before = "") const {
+  Outcome run_program(const std::vector<std::string>& arguments, const std::string& before = "",
+                      const fs::path& input = "/dev/null") const {
     std::string command = fmt::format("{} {}", before, quoted(I2I_BINARY));
     for (const std::string& argument : arguments) command += fmt::format(" {}", quoted(argument));
     const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
-    command += fmt::format(" >{} 2>{} </dev/null", quoted(out.string()), quoted(err.string()));
+    command += fmt::format(" >{} 2>{} <{}", quoted(out.string()), quoted(err.string()), quoted(input.string()));
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read(out), read(err)};
   }
@@ -314,6 +316,58 @@ TEST_F(CommandLine, KernelsAreCheckedAndTimed) {
   const json document = json::parse(read(times), nullptr, false);
   ASSERT_TRUE(document.is_object());
   EXPECT_EQ(document["benchmarks"].size(), 12u) << "each operator, and libtorch beside it";
+}
+
+// One line a request, one line an answer; a bad request does not end the worker.
+TEST_F(CommandLine, WorkerAnswersLineByLine) {
+  const std::string source = (folder_ / "source.png").string();
+  const json good = {{"source_image", source}, {"prompt", "a"}, {"negative_prompt", ""}, {"steps", 1}, {"seed", 5}};
+  json bad = good;
+  bad["strength"] = 1.5;
+  write(folder_ / "lines", good.dump() + "\n" + bad.dump() + "\n" + good.dump() + "\n");
+  const auto run = run_program({"worker", "--model", "synthetic:tiny-sd15", "--out", (folder_ / "made").string()}, "",
+                               folder_ / "lines");
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  std::vector<json> answers;
+  std::istringstream lines(run.out);
+  for (std::string line; std::getline(lines, line);) answers.push_back(json::parse(line));
+  ASSERT_EQ(answers.size(), 4u) << run.out;
+  EXPECT_EQ(answers[0].at("ready"), "synthetic:tiny-sd15");
+  EXPECT_EQ(answers[2].at("error").at("code"), "invalid_strength");
+  for (const std::size_t i : {1u, 3u}) {
+    EXPECT_EQ(answers[i].at("seed"), 5);
+    EXPECT_GT(answers[i].at("total_ms").get<double>(), 0);
+    EXPECT_TRUE(fs::exists(answers[i].at("images").at(0).get<std::string>().substr(7)));
+  }
+  EXPECT_NE(answers[1].at("images"), answers[3].at("images")) << "the second picture replaced the first";
+}
+
+// The goldens hold, and a golden that says something else is caught and named.
+TEST_F(CommandLine, CheckAgainstGoldens) {
+  const std::string out = (folder_ / "parity").string();
+  const auto good = run_program({"check", "--against", "goldens", "--impl", "optimized", "--out", out});
+  EXPECT_EQ(good.exit_code, 0) << good.out;
+  const auto document = json::parse(read(out + "/parity.json"));
+  EXPECT_GE(document.at("rows").size(), 64u);
+
+  const fs::path other = folder_ / "goldens";
+  fs::copy(I2I_SOURCE_DIR "/datasets/goldens", other, fs::copy_options::recursive);
+  auto family = json::parse(read(other / "ip2p.json"));
+  family["cases"][2]["request"]["image_guidance_scale"] = 1.6;
+  write(other / "ip2p.json", family.dump());
+  const auto bad = run_program({"check", "--against", other.string(), "--out", out});
+  EXPECT_EQ(bad.exit_code, 1) << bad.out;
+  EXPECT_NE(bad.out.find("FAILED ip2p          02_euler"), std::string::npos) << bad.out;
+  EXPECT_NE(bad.out.find("first off at loop.guided at step 0"), std::string::npos) << bad.out;
+  fs::remove(out + "/parity.html");
+  EXPECT_EQ(run_program({"report", out}).exit_code, 0);
+  const std::string page = read(out + "/parity.html");
+  EXPECT_NE(page.find(fmt::format("{} of {} cases", document.at("rows").size() - 1, document.at("rows").size())),
+            std::string::npos);
+  EXPECT_NE(page.find("✗ failed"), std::string::npos);
+
+  EXPECT_EQ(run_program({"check"}).exit_code, 64);
+  EXPECT_EQ(run_program({"check", "--against", (folder_ / "nowhere").string()}).exit_code, 70);
 }
 
 TEST_F(CommandLine, HelpAndSchemaAreResults) {

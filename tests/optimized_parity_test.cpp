@@ -14,7 +14,7 @@ TEST_P(Optimized, PicturesAreDiffusers) {
     return make_optimized_pipeline(model, PipelineOptions{});
   };
   const auto& [index, threads] = GetParam();
-  golden::run_case(golden::all_cases()[index], make, threads, golden::Stages::kTraced);
+  golden::expect_parity(golden::all_cases()[index], make, threads, golden::Stages::kTraced);
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, Optimized, golden::every_case(), golden::case_name);

@@ -13,7 +13,7 @@ TEST_P(Reference, EveryStageIsDiffusers) {
     return make_reference_pipeline(model, PipelineOptions{});
   };
   const auto& [index, threads] = GetParam();
-  golden::run_case(golden::all_cases()[index], make, threads, golden::Stages::kAll);
+  golden::expect_parity(golden::all_cases()[index], make, threads, golden::Stages::kAll);
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, Reference, golden::every_case(), golden::case_name);
@@ -31,8 +31,8 @@ TEST(Goldens, AreWorthComparing) {
     }
     // Derived tolerances must be those of rounding: semantics.md section 13 found at most 3.3e-6 in pictures of this
     // size.
-    EXPECT_LT(golden::relative_tolerance(one.family, "images"), 2e-5) << one.family;
-    EXPECT_GT(golden::relative_tolerance(one.family, "images"), 0) << one.family;
+    EXPECT_LT(golden::tolerances().at({one.family, "images"}), 2e-5) << one.family;
+    EXPECT_GT(golden::tolerances().at({one.family, "images"}), 0) << one.family;
   }
 }
 

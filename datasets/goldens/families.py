@@ -73,7 +73,7 @@ FAMILIES = {
     # SDXL's refiner: the second text encoder alone, an aesthetic score in place of the target size.
     "sdxl-refiner": {
         "seed": 61, "stream": 1, "pipeline": "StableDiffusionXLImg2ImgPipeline", "text_model_prefix": False, "old_vae_names": False,
-        "text_encoders": [None, text_encoder(32, 2, "gelu", projection=24, pad="!", layers=3)],
+        "text_encoders": [None, text_encoder(32, 2, "gelu", projection=24, pad="!", layers=3, legacy_eos=True)],
         "requires_aesthetics_score": True,
         "vae": vae((8, 16), 1, 4, 0.13025, 32),
         "unet": unet((12, 16), (False, True), 1, 4, 32, [2, 4], transformer_layers_per_block=[1, 2], use_linear_projection=True,

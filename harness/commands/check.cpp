@@ -1,9 +1,11 @@
-// i2i check: reference against optimized on one request, step-locked and free-running, stage by stage.
+// i2i check: reference against optimized on one request, step-locked and free-running, stage by stage; or, with
+// --against, one implementation against diffusers' stored numbers.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "harness/commands/command.h"
+#include "harness/commands/parity.h"
 #include "harness/compare.h"
 #include "harness/runner.h"
 
@@ -13,6 +15,9 @@ namespace {
 struct CheckCommand {
   RunOptions options;
   std::string request_file;
+  std::string against;  ///< a goldens folder: then there is no request
+  std::string implementation = "reference";
+  std::string out = "out/parity";
   double tolerance = 0;  ///< 0: by precision
   bool json = false;
 };
@@ -108,13 +113,31 @@ int execute(const CheckCommand& command) {
 void add_check(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<CheckCommand>();
   CLI::App* check = app.add_subcommand("check", "reference against optimized, stage by stage");
-  check->add_option("REQUEST.json", command->request_file, "the action's input object; - is standard input")
-      ->required();
+  auto* request =
+      check->add_option("REQUEST.json", command->request_file, "the action's input object; - is standard input");
+  auto* against =
+      check->add_option("--against", command->against,
+                        "goldens, or a folder of them: hold one implementation to diffusers' stored numbers");
+  request->excludes(against);
+  check->add_option("--impl", command->implementation, "with --against: reference or optimized")
+      ->needs(against)
+      ->capture_default_str();
+  check->add_option("--out", command->out, "with --against: folder for parity.json and parity.html")
+      ->needs(against)
+      ->capture_default_str();
   check->add_option("--tolerance", command->tolerance,
                     "on each stage, relative to its largest magnitude; 1e-4 for fp32, 5e-2 below");
   check->add_flag("--json", command->json, "print JSON");
   command->options.add_to(*check);
-  check->callback([command, &exit_code] { exit_code = execute(*command); });
+  check->callback([command, &exit_code] {
+    if (!command->against.empty()) {
+      exit_code = check_against_goldens(command->against, command->implementation, command->options, command->out);
+      return;
+    }
+    if (command->request_file.empty())
+      throw Error(ErrorCode::kUsage, "check needs a REQUEST.json, or --against goldens");
+    exit_code = execute(*command);
+  });
 }
 
 }  // namespace i2i

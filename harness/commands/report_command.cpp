@@ -7,6 +7,8 @@
 #include "harness/commands/command.h"
 #include "harness/commands/write_reports.h"
 #include "harness/store.h"
+#include "interface/json_file.h"
+#include "reports/parity.h"
 
 namespace i2i {
 
@@ -38,11 +40,19 @@ void add_report(CLI::App& app, int& exit_code) {
   };
   auto command = std::make_shared<ReportCommand>();
   CLI::App* report = app.add_subcommand("report", "write reports from a folder of results");
-  report->add_option("DIR", command->directory, "the --out folder of a sweep")->required();
+  report->add_option("DIR", command->directory, "the --out folder of a sweep, or of check --against")->required();
   report->add_option("--format", command->formats, "html, md, csv, json, junit, gbench, trace")
       ->delimiter(',')
       ->capture_default_str();
   report->callback([command, &exit_code] {
+    const auto parity = std::filesystem::path(command->directory) / "parity.json";
+    if (std::filesystem::exists(parity)) {
+      const auto page = std::filesystem::path(command->directory) / "parity.html";
+      std::ofstream(page, std::ios::binary) << parity_page(parity_from_json(read_json_object(parity.string())));
+      fmt::print("{}\n", page.string());
+      exit_code = kPass;
+      if (!std::filesystem::exists(std::filesystem::path(command->directory) / "results.sqlite")) return;
+    }
     const Store store(command->directory, Store::Mode::kReadOnly);
     for (const std::string& path : write_reports(store.report(), command->directory, command->formats))
       fmt::print("{}\n", path);
