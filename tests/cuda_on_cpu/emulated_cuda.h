@@ -46,6 +46,7 @@ void cp_async_wait(unsigned groups_left, const void* site);
 void ldmatrix(unsigned* registers, const void* row, unsigned matrices, bool transposed, const void* site);
 void mma_16816(float* d, const unsigned* a, const unsigned* b, bool bfloat, const void* site);
 void mma_s8_16832(int* d, const unsigned* a, const unsigned* b, const void* site);
+std::size_t max_block_smem();
 bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, const std::function<void()>& body);
 
 template <typename T>

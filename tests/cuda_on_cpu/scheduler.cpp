@@ -211,6 +211,8 @@ Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_b
   return g.report;
 }
 
+std::size_t max_block_smem() { return options().max_dynamic_smem_bytes; }
+
 bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, const std::function<void()>& body) {
   return run(name, grid, block, smem, body).clean();
 }

@@ -124,6 +124,19 @@ I2I_DEVICE void sin_cos_pi(float x, float* sine, float* cosine) {
 #endif
 }
 
+/// Bytes of shared memory that a block may ask for on the current device; 0 where the device cannot be asked.
+inline size_t max_block_smem() {
+#if defined(I2I_CUDA_ON_CPU)
+  return cuda_on_cpu::max_block_smem();
+#else
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return 0;
+  return static_cast<size_t>(bytes);
+#endif
+}
+
 /// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's
 template <typename... Parameters, typename... Arguments>
 inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,

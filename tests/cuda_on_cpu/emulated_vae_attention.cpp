@@ -1,0 +1,1 @@
+#include "optimized/ops/cuda/vae_attention.cu"
