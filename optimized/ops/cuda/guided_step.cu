@@ -3,15 +3,9 @@
 namespace i2i::cuda {
 
 cudaError_t guided_step(const GuidedStep& step, cudaStream_t stream) {
-  switch (step.noise_pred_type) {
-    case ElementType::kFloat32:
-      return launch_guided_step<float>(step, stream);
-    case ElementType::kFloat16:
-      return launch_guided_step<__half>(step, stream);
-    case ElementType::kBFloat16:
-      return launch_guided_step<__nv_bfloat16>(step, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_element_type(step.noise_pred_type, [&](auto* element) {
+    return launch_guided_step<std::remove_pointer_t<decltype(element)>>(step, stream);
+  });
 }
 
 }  // namespace i2i::cuda

@@ -21,7 +21,8 @@ struct GuidedStepRow {
   float remember_noise_pred;
 };
 
-/// Guidance and one linear scheduler step, fused: one pass over the latents, no host synchronisation.
+/// Guidance and one linear scheduler step, fused: one pass over the latents, no host synchronisation; a second kernel
+/// before it where guidance is rescaled.
 struct GuidedStep {
   const void* noise_pred;  ///< [guidance_rows, count] of noise_pred_type, in the order of semantics.md section 10
   ElementType noise_pred_type;
@@ -34,10 +35,18 @@ struct GuidedStep {
   const GuidedStepRow* row;  ///< device memory
   float* prev_sample;        ///< [count]
   float* remembered;         ///< [count], or null; may be the oldest history
-  std::int64_t count;        ///< batch * channels * height * width
+  std::int64_t count;        ///< images * channels * height * width
+
+  float* guided = nullptr;     ///< [count]: the guided noise_pred, or null
+  int channels = 0;            ///< not 0: each image of noise_pred is [pixels, channels], everything else is NCHW
+  std::int64_t pixels = 0;     ///< of an image, where `channels` is given
+  float guidance_rescale = 0;  ///< Lin et al. 2024 (arXiv:2305.08891), eq. 15 and 16; without guidance it does nothing
+  float* rescale_factor = nullptr;  ///< [images], workspace for guidance_rescale
+  int images = 1;                   ///< count / images elements have a standard deviation of their own
 };
 
-/// @return the launch's error; cudaErrorInvalidValue where guidance_rows is not 1, 2 or 3
+/// @return the launch's error; cudaErrorInvalidValue where guidance_rows is not 1, 2 or 3, where sizes do not fit, or
+///         where guidance_rescale has no workspace
 cudaError_t guided_step(const GuidedStep& step, cudaStream_t stream);
 
 }  // namespace i2i::cuda

@@ -75,6 +75,18 @@ I2I_DEVICE float warp_sum(float x) {
   return x;
 }
 
+/// The sum over a block of `Warps` warps, in every thread; the whole block calls it.
+template <int Warps>
+I2I_DEVICE float block_sum(float x) {
+  I2I_SHARED(float, of_warp, Warps);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  x = warp_sum(x);
+  __syncthreads();  // an earlier call's sums may still be being read
+  if (lane == 0) of_warp[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  return warp_sum(lane < Warps ? of_warp[lane] : 0.0f);
+}
+
 inline bool is_aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
 /// Calls `run` with a null pointer to the C++ type that `type` names.
