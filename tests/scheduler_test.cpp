@@ -43,7 +43,7 @@ const Goldens& goldens(const std::string& stem) {
 
 std::unique_ptr<reference::Scheduler> scheduler_for(const nlohmann::json& config, at::ScalarType arithmetic) {
   ModelConfig model;
-  model.unet.text_time_conditioning = true;  // SDXL: the one family whose pipeline changes nothing in a scheduler's configuration
+  model.unet.text_time_conditioning = true;  // SDXL, whose pipeline changes nothing in a scheduler configuration
   model.unet.in_channels = 4;
   model.scheduler = config;
   auto spec = resolve_scheduler("", model);

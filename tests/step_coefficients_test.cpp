@@ -45,7 +45,7 @@ const Goldens& goldens(const std::string& stem) {
 
 SchedulerSpec spec_of(const nlohmann::json& config) {
   ModelConfig model;
-  model.unet.text_time_conditioning = true;  // SDXL: the one family whose pipeline changes nothing in a scheduler's configuration
+  model.unet.text_time_conditioning = true;  // SDXL, whose pipeline changes nothing in a scheduler configuration
   model.unet.in_channels = 4;
   model.scheduler = config;
   SchedulerSpec spec = resolve_scheduler("", model);

@@ -7,8 +7,8 @@ namespace i2i::cpu::I2I_ISA {
 namespace {
 
 /// One register tile: Height rows by Vectors vectors. Its accumulators fill the register file, so every panel vector
-/// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to: sums
-/// of sums round less than one long chain.
+/// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to:
+/// sums of sums round less than one long chain.
 template <int Height, int Vectors>
 void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, std::int64_t offset, std::int64_t depth,
           const float* panel, std::int64_t panel_width, float* c, std::int64_t c_stride, bool accumulate) {
