@@ -1,5 +1,7 @@
 // The promise: on every family and scheduler, each stage of the reference and its final picture are diffusers', within
 // four times the distance that diffusers' own float32 has from its float64; with one thread and with two.
+#include <ATen/ATen.h>
+
 #include "reference/pipeline.h"
 #include "tests/golden_parity.h"
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "tests/cuda_on_cpu/sizes.h"
+
 namespace i2i::cuda {
 
 /// Heads of tokens: element (image, token, head, i) is at ((image * tokens) + token) * stride + head * size + i.
@@ -23,8 +25,8 @@ constexpr double kSectorsOfHalfAHead = 21 / (26.7 / 2);
 template <typename Number, typename T>
 std::vector<Number> attention_formula(const AttentionShape& s, const T* query, int query_stride, const T* key,
                                       const T* value, int key_value_stride) {
-  const auto width = static_cast<std::size_t>(s.heads * s.head_size);
-  std::vector<Number> out(static_cast<std::size_t>(s.images * s.queries) * width);
+  const auto width = as_size(s.heads * s.head_size);
+  std::vector<Number> out(as_size(s.images * s.queries) * width);
   std::vector<Number> weight(static_cast<std::size_t>(s.keys));
   const Number scale = Number(1) / std::sqrt(static_cast<Number>(s.head_size));
   const auto at = [&](const T* from, int row, int stride, int head, int i) {

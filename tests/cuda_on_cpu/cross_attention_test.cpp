@@ -5,6 +5,7 @@
 
 #include "tests/cuda_on_cpu/attention_formula.h"
 #include "tests/cuda_on_cpu/kernel_check.h"
+#include "tests/cuda_on_cpu/sizes.h"
 
 namespace i2i::cuda {
 namespace {
@@ -20,8 +21,8 @@ void check_cross_attention(const AttentionShape& s, unsigned seed) {
                                   << " queries, " << s.keys << " keys, " << s.heads << " heads, seed " << seed);
   std::mt19937 random(seed);
   const int width = s.heads * s.head_size;
-  const auto columns = static_cast<std::size_t>(width), rows = static_cast<std::size_t>(s.images * s.queries);
-  const auto key_rows = static_cast<std::size_t>(s.conditions * s.keys);
+  const auto columns = static_cast<std::size_t>(width), rows = as_size(s.images * s.queries);
+  const auto key_rows = as_size(s.conditions * s.keys);
   const std::vector<T> query_host = normal_values<T>(rows * columns, random);
   const std::vector<T> key_value_host = normal_values<T>(key_rows * 2 * columns, random);
   const DeviceBuffer<T> query(query_host, "query"), key_value(key_value_host, "key_value"), out(rows * columns, "out");

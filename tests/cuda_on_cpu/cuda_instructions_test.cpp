@@ -9,6 +9,7 @@
 #include <random>
 
 #include "tests/cuda_on_cpu/instruction_kernels.h"
+#include "tests/cuda_on_cpu/sizes.h"
 
 namespace i2i::cuda_on_cpu {
 namespace {
@@ -200,8 +201,8 @@ TEST(Mma, ProductsMatchThePublishedFragments) {
 float first_sum(MmaRounding mode, float a_value, float b_value, int terms) {
   std::vector<__half> a(32 * 8, __half(0.0f)), b(32 * 4, __half(0.0f));
   for (int k = 0; k < terms; ++k) {
-    a[static_cast<std::size_t>(k / 8 * 4 + k % 8 / 2 * 8 + k % 2)] = __half(a_value);  // row 0
-    b[static_cast<std::size_t>(k / 8 * 2 + k % 8 / 2 * 4 + k % 2)] = __half(b_value);  // column 0
+    a[as_size(k / 8 * 4 + k % 8 / 2 * 8 + k % 2)] = __half(a_value);  // row 0
+    b[as_size(k / 8 * 2 + k % 8 / 2 * 4 + k % 2)] = __half(b_value);  // column 0
   }
   std::vector<unsigned> a_words(32 * 4), b_words(32 * 2);
   std::memcpy(a_words.data(), static_cast<const void*>(a.data()), 32 * 16);

@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "tests/cuda_on_cpu/sizes.h"
+
 namespace i2i::cuda {
 namespace {
 
@@ -17,7 +19,7 @@ struct Picture {
   std::vector<double> values;  // [height, width, channels]
   double at(int y, int x, int c) const {
     if (y < 0 || x < 0 || y >= height || x >= width) return 0;
-    return values[static_cast<std::size_t>((y * width + x) * channels + c)];
+    return values[as_size((y * width + x) * channels + c)];
   }
 };
 
@@ -29,8 +31,7 @@ void check(int height, int width, unsigned seed) {
     for (float& value : values) value = static_cast<float>(static_cast<int>(random() % 201) - 100);
     return values;
   };
-  const auto weight = small_integers(kOut * 9 * kIn),
-             pixels = small_integers(static_cast<std::size_t>(height * width * kIn));
+  const auto weight = small_integers(kOut * 9 * kIn), pixels = small_integers(as_size(height * width * kIn));
   const Picture small{height, width, kIn, {pixels.begin(), pixels.end()}};
   std::vector<float> folded(4 * kOut * 4 * kIn);
   fold_upsampled_weight(weight.data(), kOut, kIn, folded.data());
@@ -44,7 +45,7 @@ void check(int height, int width, unsigned seed) {
             for (int kx = 0; kx < 3; ++kx) {
               const int row = y + ky - 1, column = x + kx - 1;  // of the large picture; zeros around it
               const bool inside = row >= 0 && column >= 0 && row < 2 * height && column < 2 * width;
-              by_nine += static_cast<double>(weight[static_cast<std::size_t>(((o * 3 + ky) * 3 + kx) * kIn + c)]) *
+              by_nine += static_cast<double>(weight[as_size(((o * 3 + ky) * 3 + kx) * kIn + c)]) *
                          (inside ? small.at(row / 2, column / 2, c) : 0);
             }
           }
@@ -76,7 +77,7 @@ TEST(FoldedUpsample, SumsAreRoundedOnce) {
   // one of the small ones would be lost.
   std::vector<float> weight(9, 0.0f), folded(16);
   const float values[] = {16777216.0f, 1.0f, 1.0f, 0.5f};
-  for (int k = 0; k < 4; ++k) weight[static_cast<std::size_t>((1 + k / 2) * 3 + 1 + k % 2)] = values[k];
+  for (int k = 0; k < 4; ++k) weight[as_size((1 + k / 2) * 3 + 1 + k % 2)] = values[k];
   fold_upsampled_weight(weight.data(), 1, 1, folded.data());
   EXPECT_EQ(folded[3], 16777218.0f);
 }

@@ -3,6 +3,7 @@
 #include "optimized/ops/cuda/unet_input.h"
 
 #include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/sizes.h"
 
 namespace i2i::cuda {
 namespace {
@@ -12,7 +13,7 @@ void check(int images, int rows, int conditions, int channels, int extra, int pi
   SCOPED_TRACE(testing::Message() << images << " images, " << rows << " rows, " << conditions << " conditions, "
                                   << channels << " + " << extra << " channels, " << pixels << " pixels");
   std::mt19937 random(static_cast<unsigned>(seed));
-  const auto size = [](int a, int b, int c) { return static_cast<std::size_t>(a * b * c); };
+  const auto size = [](int a, int b, int c) { return as_size(a * b * c); };
   const auto latents = random_elements<float>(size(images, channels, pixels), random);
   const auto condition = random_elements<float>(size(conditions, extra, pixels), random);
   const DeviceBuffer<float> latents_device(latents, "latents"), condition_device(condition, "condition");
@@ -38,9 +39,8 @@ void check(int images, int rows, int conditions, int channels, int extra, int pi
     for (int pixel = 0; pixel < pixels; ++pixel) {
       for (int c = 0; c < channels + extra; ++c, ++i) {
         const float expected =
-            c < channels ? latents[static_cast<std::size_t>((row % images * channels + c) * pixels + pixel)] * scale
-                         : condition[static_cast<std::size_t>(
-                               (row * conditions / rows * extra + c - channels) * pixels + pixel)];
+            c < channels ? latents[as_size((row % images * channels + c) * pixels + pixel)] * scale
+                         : condition[as_size((row * conditions / rows * extra + c - channels) * pixels + pixel)];
         ASSERT_EQ(static_cast<float>(values[i]), static_cast<float>(T(expected)))
             << "row " << row << ", pixel " << pixel << ", channel " << c;
       }

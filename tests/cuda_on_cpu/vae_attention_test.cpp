@@ -4,6 +4,7 @@
 
 #include "tests/cuda_on_cpu/attention_formula.h"
 #include "tests/cuda_on_cpu/kernel_check.h"
+#include "tests/cuda_on_cpu/sizes.h"
 
 namespace i2i::cuda {
 namespace {
@@ -19,7 +20,7 @@ void check_vae_attention(int images, int tokens, std::size_t block_smem, unsigne
                                   << tokens << " tokens, blocks of up to " << block_smem << " bytes, seed " << seed);
   cuda_on_cpu::options().max_dynamic_smem_bytes = block_smem;
   std::mt19937 random(seed);
-  const auto rows = static_cast<std::size_t>(images * tokens);
+  const auto rows = as_size(images * tokens);
   const std::vector<T> host = normal_values<T>(rows * 3 * kHead, random);
   const DeviceBuffer<T> qkv(host, "qkv"), out(rows * kHead, "out");
   const cudaError_t error = vae_attention(

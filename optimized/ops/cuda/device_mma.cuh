@@ -136,10 +136,10 @@ I2I_DEVICE unsigned pack2(float low, float high) {
   unsigned word;
   if constexpr (std::is_same_v<T, __nv_bfloat16>) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    memcpy(&word, &pair, sizeof(word));
+    memcpy(&word, static_cast<const void*>(&pair), sizeof(word));
   } else {
     const __half2 pair = __floats2half2_rn(low, high);
-    memcpy(&word, &pair, sizeof(word));
+    memcpy(&word, static_cast<const void*>(&pair), sizeof(word));
   }
   return word;
 }
