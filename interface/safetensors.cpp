@@ -75,9 +75,10 @@ class Mapping {
     --after;
     if (begin >= after->first + after->second) return;
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
-    const auto last = reinterpret_cast<std::uintptr_t>(end) / page * page;
-    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    const char* first = begin + (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page;
+    if (first >= end) return;
+    const auto whole = static_cast<std::uintptr_t>(end - first) / page * page;
+    if (whole > 0) ::madvise(const_cast<char*>(first), whole, MADV_DONTNEED);
   }
 
  private:

@@ -24,7 +24,7 @@ const json& golden() {
 ModelConfig model_with(const json& scheduler_config, const std::string& pipeline) {
   ModelConfig model;
   model.name = "test";
-  model.text_encoders.resize(pipeline.starts_with("sdxl") ? 2 : 1);
+  model.unet.text_time_conditioning = pipeline.starts_with("sdxl");
   model.unet.in_channels = pipeline.ends_with("ip2p") ? 8 : 4;
   model.scheduler = scheduler_config;
   return model;
