@@ -249,7 +249,7 @@ TEST_F(CommandLine, MemoryThatRunsOutIsAFailureAndNoCrash) {
   json large = request();
   large["width"] = large["height"] = 4096;
   large["batch_size"] = 8;
-  expect_error(run_request(large.dump(), {}, "ulimit -v 4000000; OMP_NUM_THREADS=2 MKL_NUM_THREADS=2"), 70,
+  expect_error(run_request(large.dump(), {}, "ulimit -v 2200000; OMP_NUM_THREADS=2 MKL_NUM_THREADS=2"), 70,
                "generation_failed", "memory");
 }
 
