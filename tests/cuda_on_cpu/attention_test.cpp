@@ -20,7 +20,7 @@ void check_self_attention(const AttentionShape& s, unsigned seed) {
                                   << " heads" << (s.causal ? ", causal" : "") << ", seed " << seed);
   std::mt19937 random(seed);
   const int width = s.heads * s.head_size;
-  const auto tokens = static_cast<std::size_t>(s.images * s.queries), columns = static_cast<std::size_t>(width);
+  const auto tokens = as_size(s.images * s.queries), columns = static_cast<std::size_t>(width);
   const std::vector<T> host = normal_values<T>(tokens * 3 * columns, random);
   const DeviceBuffer<T> qkv(host, "qkv"), out(tokens * columns, "out");
   const cudaError_t error = attention(self_attention_of(qkv.data(), out.data(), element_type_of<T>(), s.images,
