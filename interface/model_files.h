@@ -39,6 +39,9 @@ std::vector<std::pair<std::string, std::string>> named_models();
 /// Reads one safetensors file: tensors alias a private read-only mapping that lives as long as any of them.
 Weights read_safetensors(const std::string& path);
 
+/// What a safetensors file says of itself in its header (`__metadata__`); empty where it says nothing.
+std::map<std::string, std::string> read_safetensors_metadata(const std::string& path);
+
 /// Says that mapped weights are not wanted for now: their pages leave the process and come back from the file where
 /// they are read again. Tensors that are not of a mapped file stay as they are.
 void release_pages(const Weights& weights);

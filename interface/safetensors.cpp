@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own bound
 constexpr std::size_t kLengthBytes = 8;
+constexpr const char* kMetadata = "__metadata__";
 
 constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {{"F64", at::kDouble},
                                                                    {"F32", at::kFloat},
@@ -162,7 +163,8 @@ void check_coverage(std::vector<Entry> entries, std::uint64_t data_bytes, const 
     throw_broken_file(path, fmt::format("has {} bytes after its last tensor", data_bytes - filled));
 }
 
-std::vector<Entry> read_header(const Mapping& file, std::string_view& data) {
+/// The JSON header; `data` becomes the bytes after it.
+nlohmann::json parse_header(const Mapping& file, std::string_view& data) {
   const std::string_view bytes = file.bytes();
   const std::string& path = file.path();
   if (bytes.size() < kLengthBytes) throw_broken_file(path, fmt::format("has only {} bytes", bytes.size()));
@@ -172,13 +174,18 @@ std::vector<Entry> read_header(const Mapping& file, std::string_view& data) {
   if (length > room)
     throw_broken_file(path, fmt::format("says its header has {} bytes; at most {} can be", length, room));
 
-  const nlohmann::json header = parse_json(bytes.substr(kLengthBytes, length), path);
+  nlohmann::json header = parse_json(bytes.substr(kLengthBytes, length), path);
   if (!header.is_object()) throw_broken_file(path, "its header is not a JSON object");
   data = bytes.substr(kLengthBytes + length);
+  return header;
+}
+
+std::vector<Entry> read_header(const Mapping& file, std::string_view& data) {
+  const nlohmann::json header = parse_header(file, data);
   std::vector<Entry> entries;
   for (const auto& [name, json] : header.items())
-    if (name != "__metadata__") entries.push_back(read_entry(name, json, path));
-  check_coverage(entries, data.size(), path);
+    if (name != kMetadata) entries.push_back(read_entry(name, json, file.path()));
+  check_coverage(entries, data.size(), file.path());
   return entries;
 }
 
@@ -210,6 +217,19 @@ Weights read_safetensors(const std::string& path) {
   Weights weights;
   for (const Entry& entry : read_header(*file, data)) weights.emplace(entry.name, tensor_at(entry, data, file));
   return weights;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const std::string& path) {
+  const Mapping file(path);
+  std::string_view data;
+  const nlohmann::json metadata = parse_header(file, data).value(kMetadata, nlohmann::json::object());
+  std::map<std::string, std::string> texts;
+  if (!metadata.is_object()) throw_broken_file(path, "its __metadata__ is not a JSON object");
+  for (const auto& [key, value] : metadata.items()) {
+    if (!value.is_string()) throw_broken_file(path, fmt::format("its __metadata__ has {} for {}", value.dump(), key));
+    texts.emplace(key, value.get<std::string>());
+  }
+  return texts;
 }
 
 void release_pages(const Weights& weights) {
