@@ -29,6 +29,7 @@ std::string quoted(const std::string& text) {
 // One command that runs this cell alone: the request through standard input, both implementations.
 std::string repeat_command(const Cell& cell) {
   std::string command = fmt::format("i2i check - --model {}", quoted(cell.model));
+  for (const LoraFile& lora : cell.loras) command += " --lora " + quoted(to_string(lora));
   if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
   if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
   if (!cell.features.empty()) command += " --features=" + quoted(cell.features);
@@ -67,12 +68,13 @@ Profile profile_run(Pipeline& pipeline, const Request& request, const Image& sou
 
 }  // namespace
 
-const Model& Runner::model(const std::string& name) {
-  if (loaded_model_name_ != name || loaded_model_ == nullptr) {
+const Model& Runner::model(const std::string& name, const std::vector<LoraFile>& loras) {
+  if (loaded_model_name_ != name || loaded_loras_ != loras || loaded_model_ == nullptr) {
     pipelines_.clear();  // two large models at once would not fit
     loaded_model_.reset();
-    loaded_model_ = load_model(name);
+    loaded_model_ = with_loras(load_model(name), loras);
     loaded_model_name_ = name;
+    loaded_loras_ = loras;
   }
   return *loaded_model_;
 }
@@ -84,13 +86,14 @@ const Image& Runner::source(const std::string& address) {
 }
 
 Pipeline& Runner::pipeline(const std::string& implementation, const std::string& model_name, const std::string& dtype,
-                           const std::string& features) {
-  return *loaded(implementation, model_name, dtype, features).pipeline;
+                           const std::string& features, const std::vector<LoraFile>& loras) {
+  return *loaded(implementation, model_name, dtype, features, loras).pipeline;
 }
 
 Runner::Loaded& Runner::loaded(const std::string& implementation, const std::string& model_name,
-                               const std::string& dtype, const std::string& features) {
-  model(model_name);
+                               const std::string& dtype, const std::string& features,
+                               const std::vector<LoraFile>& loras) {
+  model(model_name, loras);
   const bool takes_features = implementation != implementation_names().front();
   const std::string key = implementation + "|" + dtype + "|" + (takes_features ? features : "");
   Loaded& slot = pipelines_[key];
@@ -116,11 +119,11 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     if (!request.seed) request.seed = 0;  // both sides must draw the same noise
     const Image& picture = source(request.source_image);
     GenerateOptions options;
-    options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model).config);
+    options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model, cell.loras).config);
     options.noise = noise_;
     options.guidance_rescale = cell.guidance_rescale;
-    Loaded& loaded_reference = loaded("reference", cell.model, "fp32", "");
-    Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, cell.features);
+    Loaded& loaded_reference = loaded("reference", cell.model, "fp32", "", cell.loras);
+    Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, cell.features, cell.loras);
     Pipeline &reference = *loaded_reference.pipeline, &optimized = *loaded_optimized.pipeline;
 
     Checked reference_check, optimized_check;

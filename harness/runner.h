@@ -5,9 +5,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "harness/sweep.h"
 #include "interface/image.h"
+#include "interface/lora.h"
 #include "interface/pipeline.h"
 #include "reports/report.h"
 
@@ -23,14 +25,15 @@ class Runner {
 
   /// The pipeline that a cell would use; loaded at the first call.
   Pipeline& pipeline(const std::string& implementation, const std::string& model, const std::string& dtype,
-                     const std::string& features);
-  const Model& model(const std::string& name);
+                     const std::string& features, const std::vector<LoraFile>& loras = {});
+  const Model& model(const std::string& name, const std::vector<LoraFile>& loras = {});
   const Image& source(const std::string& address);
 
  private:
   std::string device_;
   NoiseMode noise_;
   std::string loaded_model_name_;
+  std::vector<LoraFile> loaded_loras_;
   std::shared_ptr<const Model> loaded_model_;
   /// A pipeline of the loaded model, with what it keeps between runs: weights, their packed copies, buffers.
   struct Loaded {
@@ -38,7 +41,7 @@ class Runner {
     std::int64_t kept_bytes = 0;
   };
   Loaded& loaded(const std::string& implementation, const std::string& model, const std::string& dtype,
-                 const std::string& features);
+                 const std::string& features, const std::vector<LoraFile>& loras);
   std::map<std::string, Loaded> pipelines_;
   std::map<std::string, Image> sources_;
 };

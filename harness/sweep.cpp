@@ -22,13 +22,19 @@ using nlohmann::json;
 const std::vector<std::string> kRequestAxes = {
     "strength", "guidance_scale", "image_guidance_scale", "steps",       "batch_size", "seed",
     "prompt",   "prompt_2",       "negative_prompt",      "source_image"};
-const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "guidance_rescale", "size"};
+const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "guidance_rescale",
+                                              "size",  "loras"};
 
 bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-std::string as_text(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string as_text(const json& value) {
+  if (!value.is_array()) return value.is_string() ? value.get<std::string>() : value.dump();
+  std::vector<std::string> texts;  // LoRA files
+  for (const json& item : value) texts.push_back(as_text(item));
+  return texts.empty() ? "none" : fmt::format("{}", fmt::join(texts, " + "));
+}
 
 json load_document(const std::string& path) {
   try {
@@ -91,7 +97,20 @@ std::vector<std::pair<std::string, std::vector<json>>> read_axes(const json& doc
   return axes;
 }
 
-void apply_axis(Cell& cell, json& request, const std::string& name, const json& value) {
+// "none", one file, or a list of files, each with a weight if wanted.
+std::vector<LoraFile> read_loras(const json& value, const std::string& sweep_file) {
+  std::vector<LoraFile> loras;
+  if (value == "none") return loras;
+  for (const json& text : value.is_array() ? value : json::array({value})) {
+    if (!text.is_string())
+      throw Error(ErrorCode::kUsage, fmt::format("loras: {} is no FILE[:WEIGHT], none, or list of them", value.dump()));
+    loras.push_back(parse_lora(text.get<std::string>()));
+    loras.back().path = resolve_source(loras.back().path, sweep_file);
+  }
+  return loras;
+}
+
+void apply_axis(Cell& cell, json& request, const std::string& name, const json& value, const std::string& sweep_file) {
   const std::string text = as_text(value);
   if (is_one_of(name, kRequestAxes)) {
     request[name] = value;
@@ -103,6 +122,8 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
     cell.dtype = text;
   } else if (name == "features") {
     cell.features = text;
+  } else if (name == "loras") {
+    cell.loras = read_loras(value, sweep_file);
   } else if (name == "guidance_rescale") {
     cell.guidance_rescale = parse_guidance_rescale(text);
   } else {  // size: "64x48"
@@ -197,7 +218,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
       block /= values.size();
       const json& value = values[rest / block];
       rest %= block;
-      apply_axis(cell, request, name, value);
+      apply_axis(cell, request, name, value, path);
       cell.axes.emplace_back(name, as_text(value));
       cell.key += fmt::format("{}{}={}", cell.key.empty() ? "" : " ", name, as_text(value));
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/promises.h"
+#include "interface/lora.h"
 #include "interface/request.h"
 
 namespace i2i {
@@ -19,6 +20,7 @@ struct Cell {
   std::vector<std::pair<std::string, std::string>> axes;
   Request request;
   std::string model;
+  std::vector<LoraFile> loras;
   std::string scheduler;  ///< "" is the model's own
   std::string dtype;
   std::string features;  ///< as --features has it

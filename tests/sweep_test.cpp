@@ -51,6 +51,37 @@ TEST_F(SweepFile, SizesBecomeWidthAndHeight) {
   EXPECT_EQ(sweep.cells.at(0).request.height, 48);
 }
 
+TEST_F(SweepFile, LoraFilesAreAnAxis) {
+  const Sweep sweep = load_sweep(
+      write("{" + request_ +
+            R"(, "axes": {"loras": ["none", "a.safetensors:0.5", ["a.safetensors", "/b.safetensors:-1"]]}})"),
+      {});
+  ASSERT_EQ(sweep.cells.size(), 3u);
+  EXPECT_EQ(sweep.cells[0].loras, std::vector<LoraFile>{});
+  EXPECT_EQ(sweep.cells[0].key, "loras=none");
+  const std::string a = (std::filesystem::path(testing::TempDir()) / "a.safetensors").lexically_normal().string();
+  EXPECT_EQ(sweep.cells[1].loras, (std::vector<LoraFile>{{a, 0.5}}));
+  EXPECT_EQ(sweep.cells[2].loras, (std::vector<LoraFile>{{a, 1}, {"/b.safetensors", -1}}));
+  EXPECT_EQ(sweep.cells[2].key, "loras=a.safetensors + /b.safetensors:-1");
+}
+
+TEST_F(SweepFile, ACellWithALoraIsRepeatedWithIt) {
+  const std::string file = I2I_SOURCE_DIR "/datasets/goldens/loras/sd15_kohya.safetensors";
+  const Sweep sweep = load_sweep(write(R"({"model": ")" I2I_SOURCE_DIR R"(/datasets/goldens/models/sd15", "request": {
+                "source_image": ")" I2I_SOURCE_DIR R"(/datasets/sources/scene_00.png", "prompt": "a red square",
+                "negative_prompt": "", "steps": 1, "seed": 3, "width": 32, "height": 32},
+                "metrics": ["psnr"], "warmup": 0, "repetitions": 1})"),
+                                 {"loras=none," + file + ":0.5"});
+  Runner runner("cpu", NoiseMode::kPerImage);
+  const CellRow without = runner.run(sweep, sweep.cells.at(0)), with = runner.run(sweep, sweep.cells.at(1));
+  EXPECT_EQ(without.verdict, "passed") << without.reason;
+  EXPECT_EQ(with.verdict, "passed") << with.reason;
+  EXPECT_NE(without.reference_png, with.reference_png);
+  EXPECT_NE(without.optimized_png, with.optimized_png);
+  EXPECT_EQ(without.command.find("--lora"), std::string::npos) << without.command;
+  EXPECT_NE(with.command.find("--lora '" + file + ":0.5'"), std::string::npos) << with.command;
+}
+
 TEST_F(SweepFile, SourcesAreRelativeToTheFile) {
   const Sweep sweep = load_sweep(write("{" + request_ + "}"), {});
   EXPECT_EQ(sweep.cells.at(0).request.source_image,
@@ -73,6 +104,9 @@ TEST_F(SweepFile, SaysWhatIsWrong) {
   EXPECT_NE(error_of("{" + request_ + R"(, "metrics": ["smim"]})").find("no metric 'smim'"), std::string::npos);
   EXPECT_NE(error_of("{" + request_ + "}", {"steps"}).find("expected name=value"), std::string::npos);
   EXPECT_NE(error_of("{" + request_ + R"(, "features": "winogard"})").find("winogard"), std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"loras": ["a:much"]}})").find("\"much\" is no finite weight"),
+            std::string::npos);
+  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"loras": [0.5]}})").find("0.5 is no FILE"), std::string::npos);
   EXPECT_NE(error_of("[").find("not a JSON document"), std::string::npos);
 }
 

@@ -62,10 +62,11 @@ int execute(const CheckCommand& command) {
   Runner runner(command.options.device, command.options.noise_mode());
   const RunOptions& options = command.options;
   const Image& source = runner.source(request.source_image);
-  Pipeline& reference = runner.pipeline("reference", options.model, "fp32", "");
-  Pipeline& optimized = runner.pipeline("optimized", options.model, options.dtype, options.features);
+  const auto loras = options.loras();
+  Pipeline& reference = runner.pipeline("reference", options.model, "fp32", "", loras);
+  Pipeline& optimized = runner.pipeline("optimized", options.model, options.dtype, options.features, loras);
 
-  GenerateOptions generate = options.generate_options(runner.model(options.model).config);
+  GenerateOptions generate = options.generate_options(runner.model(options.model, loras).config);
   CollectingTrace reference_trace, free_trace, locked_trace;
   generate.trace = &reference_trace;
   const Result reference_result = reference.generate(request, source, generate);
@@ -131,6 +132,8 @@ void add_check(CLI::App& app, int& exit_code) {
   command->options.add_to(*check);
   check->callback([command, &exit_code] {
     if (!command->against.empty()) {
+      if (!command->options.lora.empty())
+        throw Error(ErrorCode::kUsage, "check --against takes no --lora: each stored case says which files it has");
       exit_code = check_against_goldens(command->against, command->implementation, command->options, command->out);
       return;
     }

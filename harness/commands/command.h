@@ -4,7 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "interface/lora.h"
 #include "interface/pipeline.h"
 
 namespace i2i {
@@ -22,6 +24,7 @@ enum ExitCode {
 /// Options that every command which runs a model shares.
 struct RunOptions {
   std::string model = "scenes";
+  std::vector<std::string> lora;  ///< FILE[:WEIGHT] each
   std::string device = "cpu";
   std::string dtype = "fp32";
   std::string scheduler;
@@ -34,6 +37,7 @@ struct RunOptions {
   /// Sets the thread count and gives what a run needs. @throws Error(kUsage)
   NoiseMode noise_mode() const;
   GenerateOptions generate_options(const ModelConfig& config) const;
+  std::vector<LoraFile> loras() const;
   void apply_threads() const;
 };
 

@@ -11,6 +11,9 @@ namespace i2i {
 
 void RunOptions::add_to(CLI::App& command) {
   command.add_option("--model", model, "a name (i2i models) or a folder in diffusers layout")->capture_default_str();
+  command.add_option("--lora", lora, "FILE[:WEIGHT]: a LoRA file to merge into the model; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   command.add_option("--device", device, "cpu or cuda")->capture_default_str();
   command.add_option("--dtype", dtype, "precision of the optimized implementation: fp32, bf16 or fp16")
       ->capture_default_str();
@@ -28,6 +31,12 @@ NoiseMode RunOptions::noise_mode() const {
   if (noise == "per-image") return NoiseMode::kPerImage;
   if (noise == "batch") return NoiseMode::kBatch;
   throw Error(ErrorCode::kUsage, fmt::format("--noise {}: known are per-image and batch", noise));
+}
+
+std::vector<LoraFile> RunOptions::loras() const {
+  std::vector<LoraFile> files;
+  for (const std::string& text : lora) files.push_back(parse_lora(text));
+  return files;
 }
 
 nlohmann::json write_pictures(const Result& result, const std::string& folder, const std::string& prefix) {
