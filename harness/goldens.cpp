@@ -16,7 +16,8 @@
 namespace i2i::golden {
 namespace {
 
-const std::vector<std::string> kFamilies = {"sd15", "sd21-v", "sdxl", "sdxl-refiner", "ip2p", "sdxl-ip2p", "sd15-lcm"};
+const std::vector<std::string> kFamilies = {"sd15",      "sd21-v",   "sdxl",      "sdxl-refiner", "ip2p",
+                                            "sdxl-ip2p", "sd15-lcm", "sd15-lora", "sdxl-lora"};
 const std::vector<std::string> kBeforeLoop = {
     "source.pixels", "text.ids.0", "text.ids.1", "text.embeds",        "text.pooled",     "vae.mean",
     "vae.logvar",    "draw.00",    "draw.01",    "schedule.timesteps", "schedule.sigmas", "schedule.timesteps_run"};
@@ -31,6 +32,8 @@ void read_family(const std::string& folder, const std::string& family, std::vect
     one.family = family;
     one.name = entry.at("name");
     one.model_folder = folder + document.at("model").get<std::string>();
+    for (const auto& lora : entry.value("loras", nlohmann::json::array()))
+      one.loras.push_back({folder + lora.at("file").get<std::string>(), lora.at("weight")});
     one.scheduler = entry.at("scheduler");
     if (entry.contains("options")) one.guidance_rescale = entry.at("options").value("guidance_rescale", 0.0);
     auto request = entry.at("request");
@@ -137,6 +140,10 @@ nlohmann::json read_json(const std::string& path) {
   std::ifstream file(path);
   if (!file) throw Error(ErrorCode::kGenerationFailed, path + ": cannot be opened");
   return nlohmann::json::parse(file);
+}
+
+std::shared_ptr<const Model> load_model_of(const Case& one) {
+  return with_loras(load_model(one.model_folder), one.loras);
 }
 
 std::vector<Case> read_cases(const std::string& folder) {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "interface/lora.h"
 #include "interface/model_files.h"
 #include "interface/pipeline.h"
 #include "interface/request.h"
@@ -34,11 +35,15 @@ struct Case {
   std::string family;
   std::string name;
   std::string model_folder;
-  std::string scheduler;  ///< as resolve_scheduler takes it
-  Request request;        ///< source_image is an absolute path
+  std::vector<LoraFile> loras;  ///< merged into the model
+  std::string scheduler;        ///< as resolve_scheduler takes it
+  Request request;              ///< source_image is an absolute path
   double guidance_rescale = 0;
   std::map<std::string, Stage> stages;
 };
+
+/// The model of a case, its LoRA files merged.
+std::shared_ptr<const Model> load_model_of(const Case& one);
 
 /// Every family, every case of each, in a stable order.
 std::vector<Case> read_cases(const std::string& folder);

@@ -32,7 +32,7 @@ using MakePipeline = std::function<std::unique_ptr<Pipeline>(std::shared_ptr<con
 /// Prints the worst step of every stage and fails with the first stage that is off.
 inline void expect_parity(const Case& one, const MakePipeline& make_pipeline, int threads, Stages stages) {
   at::set_num_threads(threads);
-  const auto model = load_model(one.model_folder);
+  const auto model = load_model_of(one);
   const auto pipeline = make_pipeline(model);
   const Outcome outcome = run_case(one, *model, *pipeline, tolerances(), stages);
   EXPECT_EQ(outcome.out_of_order, std::vector<std::string>{});

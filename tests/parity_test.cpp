@@ -22,7 +22,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Reference, golden::every_case(), golden::case_
 
 // Goldens that are flat, saturated or the same as each other would agree with anything.
 TEST(Goldens, AreWorthComparing) {
-  ASSERT_EQ(golden::all_cases().size(), 64u);
+  ASSERT_EQ(golden::all_cases().size(), 71u);
   for (const auto& one : golden::all_cases()) {
     const auto& images = one.stages.at("images").value;
     EXPECT_GT(images.std().item<double>(), 0.1) << one.family << " " << one.name;

@@ -123,11 +123,23 @@ CASES = {
         ("euler_a", (32, 24), 5, 0.8, 5.0, 1.5, 1, 1, 53),
         ("ddim", (32, 24), 5, 1.0, 9.0, 1.5, 2, 1, 80, {"guidance_rescale": 0.5}),
     ),
+    # LoRA files by name in loras/, each with its weight.
+    "sd15-lora": (
+        ("ddim", (32, 24), 5, 0.8, 5.0, 1.5, 1, 0, 81, {"loras": {"sd15_kohya": 0.8}}),
+        ("euler", (24, 24), 5, 0.7, 3.0, 1.5, 1, 1, 82, {"loras": {"sd15_peft": 1.0}}),
+        ("dpmpp_2m", (24, 32), 5, 0.9, 4.0, 1.5, 2, 2, 83, {"loras": {"sd15_kohya": 0.5, "sd15_peft": -0.7}}),
+        ("", (24, 24), 5, 0.8, 6.0, 1.5, 1, 0, 84, {"loras": {"sd15_old": 1.25}}),
+    ),
+    "sdxl-lora": (
+        ("", (24, 32), 5, 0.8, 5.0, 1.5, 1, 1, 85, {"loras": {"sdxl_kohya": 0.9}}),
+        ("ddim", (24, 24), 5, 0.6, 7.5, 1.5, 2, 2, 86, {"loras": {"sdxl_peft": 0.6}}),
+        ("euler_a", (32, 24), 5, 0.9, 3.0, 1.5, 1, 1, 87, {"loras": {"sdxl_peft": -0.5, "sdxl_kohya": 0.75}}),
+    ),
 }
 
 
 def requests(family: str):
-    """Yields (case name, scheduler, request as the action takes it, other run options)."""
+    """Yields (case name, scheduler, request as the action takes it, other run options, LoRA files)."""
     for number, (scheduler, size, steps, strength, guidance, image_guidance, batch, prompt, seed, *options) in enumerate(CASES[family]):
         positive, negative = PROMPTS[prompt]
         request = {"source_image": "source.png", "prompt": positive, "negative_prompt": negative,
@@ -137,7 +149,9 @@ def requests(family: str):
             request["prompt_2"] = PROMPT_2[prompt]
         label = scheduler.replace(":use_karras_sigmas=true", "_karras").replace(":timestep_spacing=", "_")
         label = label.replace(":noise_sampler_seed=5", "") or "own"
-        options = options[0] if options else {}
-        if options:
-            label += "_" + "_".join(options)
-        yield f"{number:02}_{label}", scheduler, request, options
+        options = dict(options[0]) if options else {}
+        weights = options.pop("loras", {})
+        for word in (*options, *weights):
+            label += "_" + word
+        loras = [{"file": f"loras/{name}.safetensors", "weight": weight} for name, weight in weights.items()]
+        yield f"{number:02}_{label}", scheduler, request, options, loras

@@ -2,6 +2,10 @@
 default must then hold. Odd choices (groups, heads, levels) differ between families on purpose."""
 
 
+# Families of cases that run another family's model, with LoRA files in it.
+MODEL_OF = {"sd15-lora": "sd15", "sdxl-lora": "sdxl"}
+
+
 def text_encoder(hidden, heads, act, *, projection=None, pad="<|endoftext|>", legacy_eos=False, layers=2):
     config = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": layers,
               "num_attention_heads": heads, "hidden_act": act, "pad_token": pad, "legacy_eos": legacy_eos,

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 import cases
 import samplers
 import schedules
-from families import FAMILIES
+from families import FAMILIES, MODEL_OF
+from loras import write_loras
 from run import run_case
 from tiny_models import write_model
 
@@ -86,17 +87,20 @@ def record_case(store: TensorStore, name: str, single: dict, double: dict) -> di
 
 
 def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
-    folder = HERE / "models" / family
-    if not keep_models:
+    folder = HERE / "models" / MODEL_OF.get(family, family)
+    if family in MODEL_OF:
+        write_loras(folder.name, HERE / "models", HERE / "loras")
+    elif not keep_models:
         shutil.rmtree(folder, ignore_errors=True)
         pixels = torch.from_numpy(numpy.asarray(source)).float().permute(2, 0, 1)[None, :, :40, :48] / 127.5 - 1
         write_model(folder, family, pixels)
     store, entries = TensorStore(), []
-    for name, scheduler, request, options in cases.requests(family):
-        single = run_case(folder, family, scheduler, request, options, source, torch.float32)
-        double = run_case(folder, family, scheduler, request, options, source, torch.float64)
+    for name, scheduler, request, options, loras in cases.requests(family):
+        single = run_case(folder, family, scheduler, request, options, loras, source, torch.float32)
+        double = run_case(folder, family, scheduler, request, options, loras, source, torch.float64)
         stages = record_case(store, name, single, double)
-        entries.append({"name": name, "scheduler": scheduler, "request": request, "options": options, "stages": stages})
+        entry = {"name": name, "scheduler": scheduler, "request": request, "options": options, "stages": stages}
+        entries.append(entry | ({"loras": loras} if loras else {}))
         images = single["images"]
         print(f"{family} {name}: images mean {images.mean():.3f} std {images.std():.3f} "
               f"clipped {((images == 0) | (images == 1)).float().mean():.3f} "
@@ -104,7 +108,7 @@ def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
               f"{stages['loop.latents_out']['float64_distance'] / max(1, stages['loop.latents_out']['largest']):.1e}")
     versions = {"diffusers": diffusers.__version__, "transformers": transformers.__version__,
                 "torch": torch.__version__.split("+")[0], "pillow": Image.__version__}
-    document = {"model": f"models/{family}", "versions": versions, "cases": entries}
+    document = {"model": f"models/{folder.name}", "versions": versions, "cases": entries}
     (HERE / f"{family}.json").write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(store.tensors, HERE / f"{family}.safetensors")
 
@@ -112,7 +116,7 @@ def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = {"schedules": schedules.configurations, "samplers": samplers.configurations}
-    parser.add_argument("--only", default=",".join([*FAMILIES, *tables]), help=f"families and/or {', '.join(tables)}")
+    parser.add_argument("--only", default=",".join([*FAMILIES, *MODEL_OF, *tables]), help=f"families and/or {', '.join(tables)}")
     parser.add_argument("--keep-models", action="store_true", help="run the models that are there already")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

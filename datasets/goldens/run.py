@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from cases import SCHEDULERS
-from families import FAMILIES
+from families import FAMILIES, MODEL_OF
+from loras import merge_loras
 from tracing import Trace
 
 
 def load_pipeline(folder: Path, family: str, scheduler: str, dtype: torch.dtype):
-    kind = getattr(diffusers, FAMILIES[family]["pipeline"])
+    kind = getattr(diffusers, FAMILIES[MODEL_OF.get(family, family)]["pipeline"])
     extra = {"add_watermarker": False} if "XL" in kind.__name__ else {"safety_checker": None}
     pipe = kind.from_pretrained(folder, torch_dtype=dtype, **extra)
     class_name, changes = SCHEDULERS[scheduler]
@@ -30,9 +31,12 @@ def effective_size(request: dict, source: Image.Image, factor: int) -> tuple[int
 
 
 @torch.no_grad()
-def run_case(folder: Path, family: str, scheduler: str, request: dict, options: dict, source: Image.Image, dtype: torch.dtype):
+def run_case(folder: Path, family: str, scheduler: str, request: dict, options: dict, loras: list, source: Image.Image,
+             dtype: torch.dtype):
     """@return name -> tensor, as semantics names them; float64 where the run was."""
     pipe = load_pipeline(folder, family, scheduler, dtype)
+    if loras:
+        merge_loras(pipe, loras, folder.parents[1], dtype)
     factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     size = effective_size(request, source, factor)
     batch = request["batch_size"]

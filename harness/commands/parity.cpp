@@ -22,6 +22,8 @@ std::string request_text(const golden::Case& one) {
                                  request.steps, request.strength, request.guidance_scale);
   if (one.family.ends_with("ip2p")) text += fmt::format(", image guidance {}", request.image_guidance_scale);
   if (one.guidance_rescale != 0) text += fmt::format(", rescaled {}", one.guidance_rescale);
+  for (const LoraFile& lora : one.loras)
+    text += fmt::format(", {} at {}", std::filesystem::path(lora.path).stem().string(), lora.weight);
   if (request.batch_size > 1) text += fmt::format(", batch {}", request.batch_size);
   return text;
 }
@@ -74,14 +76,14 @@ int check_against_goldens(const std::string& folder, const std::string& implemen
   report.implementation = implementation;
   report.command = fmt::format("i2i check --against {} --impl {} --out {}", folder, implementation, out);
   report.environment = environment();
-  std::string loaded;
+  const golden::Case* loaded = nullptr;  // whose model it is
   std::shared_ptr<const Model> model;
   std::unique_ptr<Pipeline> pipeline;
   for (const golden::Case& one : cases) {
-    if (one.model_folder != loaded) {
-      model = load_model(one.model_folder);
+    if (loaded == nullptr || one.model_folder != loaded->model_folder || one.loras != loaded->loras) {
+      model = golden::load_model_of(one);
       pipeline = make_pipeline(implementation, model, pipeline_options);
-      loaded = one.model_folder;
+      loaded = &one;
     }
     const golden::Outcome outcome = golden::run_case(one, *model, *pipeline, tolerances,
                                                      is_reference ? golden::Stages::kAll : golden::Stages::kTraced);
