@@ -69,7 +69,9 @@ std::map<std::string, bool> parse_features(const std::string& text) {
     const bool on = !name.starts_with('-');
     if (!on) name.erase(0, 1);
     if (name == "all") {
-      for (const FeatureDescription& feature : known_features()) switches[feature.name] = on;
+      for (const FeatureDescription& feature : known_features()) {
+        if (feature.exact || !on) switches[feature.name] = on;
+      }
     } else if (!name.empty() && name != "default") {
       switches[name] = on;
     }

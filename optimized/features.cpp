@@ -10,9 +10,11 @@ namespace i2i {
 
 const std::vector<FeatureDescription>& known_features() {
   static const std::vector<FeatureDescription> kKnown = {
-#define I2I_FEATURE(name, sentence) {#name, sentence, &Features::name},
+#define I2I_FEATURE(name, sentence) {#name, sentence, &Features::name, true},
+#define I2I_LOSSY_FEATURE(name, sentence) {#name, sentence, &Features::name, false},
 #include "optimized/features.inc"
 #undef I2I_FEATURE
+#undef I2I_LOSSY_FEATURE
   };
   return kKnown;
 }

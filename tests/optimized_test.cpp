@@ -169,11 +169,12 @@ std::string readable(const testing::TestParamInfo<Case>& info) {
 }
 INSTANTIATE_TEST_SUITE_P(Families, EqualsReference, testing::ValuesIn(all_cases()), readable);
 
-/// Each feature alone off, and all off.
+/// Each exact feature alone off, and all off.
 std::vector<std::pair<std::string, std::map<std::string, bool>>> feature_masks() {
   std::vector<std::pair<std::string, std::map<std::string, bool>>> masks;
   std::map<std::string, bool> none;
   for (const auto& feature : known_features()) {
+    if (!feature.exact) continue;
     masks.push_back({feature.name, {{feature.name, false}}});
     none[feature.name] = false;
   }
@@ -196,6 +197,14 @@ TEST(Features, EachMaskedAloneAndAllTogether) {
       EXPECT_LE(difference(masked.result.images, expected.result.images), kPictures);
       expect_same_trace(expected.trace, masked.trace, kStages);
     }
+  }
+}
+
+TEST(Features, LossyOnesAreOffUnlessAskedForByName) {
+  const Features defaults = make_features({});
+  for (const auto& feature : known_features()) {
+    EXPECT_EQ(defaults.*feature.on, feature.exact) << feature.name;
+    EXPECT_TRUE(make_features({{feature.name, true}}).*feature.on) << feature.name;
   }
 }
 

@@ -36,10 +36,9 @@ Rows scheduler_rows() {
 
 Rows feature_rows() {
   Rows rows;
-  const Features defaults;
   for (const FeatureDescription& feature : known_features()) {
-    rows.emplace_back(feature.name,
-                      fmt::format("{}{}", feature.sentence, defaults.*feature.on ? "" : " (off unless asked for)"));
+    rows.emplace_back(feature.name, fmt::format("{}: {}", feature.exact ? "exact, on" : "lossy, off unless asked for",
+                                                feature.sentence));
   }
   return rows;
 }
@@ -80,7 +79,8 @@ void add_list(CLI::App& app, int& exit_code, const std::string& name, const std:
 void add_lists(CLI::App& app, int& exit_code) {
   add_list(app, exit_code, "models", "models known by name", [] { return named_models(); });
   add_list(app, exit_code, "schedulers", "schedulers, with diffusers' class and other names", scheduler_rows);
-  add_list(app, exit_code, "features", "optimisations that can be switched off", feature_rows);
+  add_list(app, exit_code, "features",
+           "optimisations that can be switched: exact ones, on by default, and lossy ones, off", feature_rows);
   add_list(app, exit_code, "datasets", "requests, sweeps and source pictures that come with i2i", dataset_rows);
   app.add_subcommand("schema", "the action's JSON schema")->callback([&exit_code] {
     fmt::print("{}", image_to_image_schema_text());
