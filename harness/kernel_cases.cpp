@@ -37,25 +37,47 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
       .flatten(2);
 }
 
+enum class Convolution { kDirect, kWinograd, kInt8, kWinogradInt8 };
+
+const char* name_of(Convolution how) {
+  switch (how) {
+    case Convolution::kDirect:
+      return "conv2d";
+    case Convolution::kWinograd:
+      return "conv2d_winograd";
+    case Convolution::kInt8:
+      return "conv2d_int8";
+    case Convolution::kWinogradInt8:
+      return "conv2d_winograd_int8";
+  }
+  return "";
+}
+
 KernelCase convolution(const std::string& layer, std::int64_t n, std::int64_t in, std::int64_t out, std::int64_t side,
-                       std::int64_t kernel, bool winograd) {
+                       std::int64_t kernel, Convolution how) {
   const auto pixels = static_cast<double>(n * side * side);
   const auto weights = static_cast<double>(in * out * kernel * kernel);
   return {
-      winograd ? "conv2d_winograd" : "conv2d",
-      fmt::format("{} {}x{} {}->{} k{} batch {}", layer, side, side, in, out, kernel, n), 2 * pixels * weights,
-      kFloatBytes * (pixels * static_cast<double>(in + out) + weights), [=] {
+      name_of(how), fmt::format("{} {}x{} {}->{} k{} batch {}", layer, side, side, in, out, kernel, n),
+      2 * pixels * weights, kFloatBytes * (pixels * static_cast<double>(in + out) + weights), [=] {
         const at::Tensor x = channels_last({n, in, side, side});
         const at::Tensor weight = at::randn({out, in, kernel, kernel}) / std::sqrt(static_cast<double>(in * kernel));
         const at::Tensor bias = at::randn({out}), y = at::empty_like(channels_last({n, out, side, side}));
-        const at::Tensor packed = ops::pack_weight(weight);
+        const at::Tensor packed = how == Convolution::kInt8           ? ops::pack_weight_int8(weight)
+                                  : how == Convolution::kWinogradInt8 ? ops::pack_winograd_int8(weight)
+                                                                      : ops::pack_weight(weight);
         const at::Tensor bias_row = bias.unsqueeze(0);
         return prepared(
             [=] {
-              if (winograd) {
-                ops::conv2d_winograd(x, packed, bias_row, std::nullopt, false, y);
-              } else {
-                ops::conv2d(x, packed, bias_row, std::nullopt, kernel, 1, kernel / 2, false, y);
+              switch (how) {
+                case Convolution::kDirect:
+                  return ops::conv2d(x, packed, bias_row, std::nullopt, kernel, 1, kernel / 2, false, y);
+                case Convolution::kWinograd:
+                  return ops::conv2d_winograd(x, packed, bias_row, std::nullopt, false, y);
+                case Convolution::kInt8:
+                  return ops::conv2d_int8(x, packed, bias_row, std::nullopt, kernel, 1, kernel / 2, false, y);
+                case Convolution::kWinogradInt8:
+                  return ops::conv2d_winograd_int8(x, packed, bias_row, std::nullopt, false, y);
               }
             },
             y,
@@ -66,23 +88,33 @@ KernelCase convolution(const std::string& layer, std::int64_t n, std::int64_t in
       }};
 }
 
-KernelCase linear(const std::string& layer, std::int64_t rows, std::int64_t in, std::int64_t out, bool geglu) {
+KernelCase linear(const std::string& layer, std::int64_t rows, std::int64_t in, std::int64_t out, bool geglu,
+                  bool int8 = false) {
   const std::int64_t weight_rows = geglu ? 2 * out : out;
   const auto weights = static_cast<double>(in * weight_rows);
-  return {"linear", fmt::format("{} {} rows {}->{}{}", layer, rows, in, out, geglu ? " geglu" : ""),
-          2 * static_cast<double>(rows) * weights, kFloatBytes * (static_cast<double>(rows * (in + out)) + weights),
-          [=] {
-            const at::Tensor x = at::randn({1, rows, in});
-            const at::Tensor weight = at::randn({weight_rows, in}) / std::sqrt(static_cast<double>(in));
-            const at::Tensor bias = at::randn({weight_rows}), y = at::empty({1, rows, out});
-            const at::Tensor packed = ops::pack_weight(weight, geglu);
-            return prepared([=] { ops::linear(x, packed, bias, std::nullopt, geglu ? ops::kGeglu : ops::kNone, y); }, y,
-                            [geglu](const std::vector<at::Tensor>& given) {
-                              const at::Tensor sums = at::linear(given[0], given[1], given[2]);
-                              return geglu ? sums.chunk(2, -1)[0] * at::gelu(sums.chunk(2, -1)[1]) : sums;
-                            },
-                            {x, weight, bias});
-          }};
+  return {
+      int8 ? "linear_int8" : "linear", fmt::format("{} {} rows {}->{}{}", layer, rows, in, out, geglu ? " geglu" : ""),
+      2 * static_cast<double>(rows) * weights, kFloatBytes * (static_cast<double>(rows * (in + out)) + weights), [=] {
+        const at::Tensor x = at::randn({1, rows, in});
+        const at::Tensor weight = at::randn({weight_rows, in}) / std::sqrt(static_cast<double>(in));
+        const at::Tensor bias = at::randn({weight_rows}), y = at::empty({1, rows, out});
+        const at::Tensor packed = int8 ? ops::pack_weight_int8(weight, geglu) : ops::pack_weight(weight, geglu);
+        const auto activation = geglu ? ops::kGeglu : ops::kNone;
+        return prepared(
+            [=] {
+              if (int8) {
+                ops::linear_int8(x, packed, bias, std::nullopt, activation, y);
+              } else {
+                ops::linear(x, packed, bias, std::nullopt, activation, y);
+              }
+            },
+            y,
+            [geglu](const std::vector<at::Tensor>& given) {
+              const at::Tensor sums = at::linear(given[0], given[1], given[2]);
+              return geglu ? sums.chunk(2, -1)[0] * at::gelu(sums.chunk(2, -1)[1]) : sums;
+            },
+            {x, weight, bias});
+      }};
 }
 
 KernelCase group_norm(const std::string& layer, std::int64_t n, std::int64_t channels, std::int64_t side,
@@ -113,18 +145,27 @@ KernelCase layer_norm(const std::string& layer, std::int64_t rows, std::int64_t 
 }
 
 KernelCase self_attention(const std::string& layer, std::int64_t n, std::int64_t tokens, std::int64_t heads,
-                          std::int64_t head_size) {
+                          std::int64_t head_size, bool int8 = false) {
   const std::int64_t width = heads * head_size;
-  return {"self_attention", fmt::format("{} {} tokens {} heads of {} batch {}", layer, tokens, heads, head_size, n),
+  return {int8 ? "self_attention_int8" : "self_attention",
+          fmt::format("{} {} tokens {} heads of {} batch {}", layer, tokens, heads, head_size, n),
           4 * static_cast<double>(n * tokens * tokens * width),
           kFloatBytes * static_cast<double>(4 * n * tokens * width), [=] {
             const at::Tensor qkv = at::randn({n, tokens, 3 * width}), y = at::empty({n, tokens, width});
-            return prepared([=] { ops::self_attention(qkv, heads, false, y); }, y,
-                            [heads](const std::vector<at::Tensor>& given) {
-                              const auto parts = given[0].chunk(3, -1);
-                              return attention(parts[0], parts[1], parts[2], heads);
-                            },
-                            {qkv});
+            return prepared(
+                [=] {
+                  if (int8) {
+                    ops::self_attention_int8(qkv, heads, y);
+                  } else {
+                    ops::self_attention(qkv, heads, false, y);
+                  }
+                },
+                y,
+                [heads](const std::vector<at::Tensor>& given) {
+                  const auto parts = given[0].chunk(3, -1);
+                  return attention(parts[0], parts[1], parts[2], heads);
+                },
+                {qkv});
           }};
 }
 
@@ -191,18 +232,36 @@ std::vector<KernelCase> kernel_cases() {
   // Layers of Stable Diffusion 1.5 at 512 x 512 with guidance (batch 2), of its VAE, and of the embedded model.
   return {linear("sd15", 8192, 320, 320, false),
           linear("sd15", 8192, 320, 1280, true),
+          linear("sd15", 2048, 640, 640, false),
           linear("sd15", 512, 1280, 5120, true),
           linear("sd15", 8192, 1280, 320, false),
           linear("scenes", 192, 128, 512, true),
-          convolution("sd15", 2, 320, 320, 64, 1, false),
-          convolution("sd15", 2, 320, 320, 64, 3, false),
-          convolution("sd15", 2, 1280, 1280, 8, 3, false),
-          convolution("scenes", 3, 96, 96, 16, 3, false),
-          convolution("sd15", 2, 320, 320, 64, 3, true),
-          convolution("sd15", 2, 640, 640, 32, 3, true),
-          convolution("sd15", 2, 1280, 1280, 16, 3, true),
-          convolution("vae", 1, 128, 128, 256, 3, true),
-          convolution("scenes", 3, 96, 96, 16, 3, true),
+          convolution("sd15", 2, 320, 320, 64, 1, Convolution::kDirect),
+          convolution("sd15", 2, 320, 320, 64, 3, Convolution::kDirect),
+          convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kDirect),
+          convolution("scenes", 3, 96, 96, 16, 3, Convolution::kDirect),
+          convolution("sd15", 2, 320, 320, 64, 3, Convolution::kWinograd),
+          convolution("sd15", 2, 640, 640, 32, 3, Convolution::kWinograd),
+          convolution("sd15", 2, 1280, 1280, 16, 3, Convolution::kWinograd),
+          convolution("vae", 1, 128, 128, 256, 3, Convolution::kWinograd),
+          convolution("vae", 1, 512, 512, 64, 3, Convolution::kWinograd),
+          convolution("scenes", 3, 96, 96, 16, 3, Convolution::kWinograd),
+          linear("sd15", 8192, 320, 320, false, true),
+          linear("sd15", 8192, 320, 1280, true, true),
+          linear("sd15", 2048, 640, 640, false, true),
+          linear("sd15", 512, 1280, 5120, true, true),
+          linear("sd15", 8192, 1280, 320, false, true),
+          linear("scenes", 192, 128, 512, true, true),
+          convolution("sd15", 2, 320, 320, 64, 1, Convolution::kInt8),
+          convolution("sd15", 2, 320, 320, 64, 3, Convolution::kInt8),
+          convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kInt8),
+          convolution("sd15", 2, 320, 320, 64, 3, Convolution::kWinogradInt8),
+          convolution("sd15", 2, 640, 640, 32, 3, Convolution::kWinogradInt8),
+          convolution("sd15", 2, 1280, 1280, 16, 3, Convolution::kWinogradInt8),
+          convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kWinogradInt8),
+          convolution("vae", 1, 128, 128, 256, 3, Convolution::kWinogradInt8),
+          convolution("vae", 1, 512, 512, 64, 3, Convolution::kWinogradInt8),
+          convolution("scenes", 3, 96, 96, 16, 3, Convolution::kWinogradInt8),
           group_norm("sd15", 2, 320, 64, 32),
           group_norm("vae", 1, 128, 512, 32),
           group_norm("scenes", 3, 96, 16, 16),
@@ -211,6 +270,9 @@ std::vector<KernelCase> kernel_cases() {
           self_attention("sd15", 2, 1024, 8, 80),
           self_attention("sdxl", 2, 1024, 10, 64),
           self_attention("scenes", 3, 64, 4, 32),
+          self_attention("sd15", 2, 4096, 8, 40, true),
+          self_attention("sd15", 2, 1024, 8, 80, true),
+          self_attention("scenes", 3, 64, 4, 32, true),
           cross_attention("sd15", 2, 4096, 77, 8, 40),
           cross_attention("sdxl", 2, 1024, 77, 20, 64),
           guided_step("sd15", 64),

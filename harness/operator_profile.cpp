@@ -17,17 +17,21 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kBetween = "(between operators)";
 
-constexpr std::array<std::pair<const char*, const char*>, 18> kKinds = {{
+constexpr std::array<std::pair<const char*, const char*>, 22> kKinds = {{
     {"i2i::conv2d", "convolution"},
     {"i2i::conv2d_winograd", "convolution"},
+    {"i2i::conv2d_int8", "convolution"},
+    {"i2i::conv2d_winograd_int8", "convolution"},
     {"aten::conv2d", "convolution"},
     {"aten::convolution", "convolution"},
     {"i2i::linear", "linear"},
+    {"i2i::linear_int8", "linear"},
     {"aten::linear", "linear"},
     {"aten::addmm", "linear"},
     {"aten::matmul", "linear"},
     {"aten::bmm", "linear"},
     {"i2i::self_attention", "attention"},
+    {"i2i::self_attention_int8", "attention"},
     {"i2i::cross_attention", "attention"},
     {"i2i::pack_key_value", "attention"},
     {"aten::scaled_dot_product_attention", "attention"},

@@ -9,8 +9,10 @@ namespace {
 
 TORCH_LIBRARY(i2i, library) {
 #define I2I_OP(name, schema) library.def(#name schema);
+#define I2I_CPU_OP I2I_OP
 #include "optimized/ops.inc"
 #undef I2I_OP
+#undef I2I_CPU_OP
 }
 
 /// The operator's handle, looked up once. Its signature is checked against the schema here.
@@ -49,6 +51,39 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   op.call(input, weight, bias, residual, upsample, out);
 }
 
+at::Tensor pack_weight_int8(const at::Tensor& weight, bool geglu) {
+  static const auto op = handle<at::Tensor(const at::Tensor&, bool)>("i2i::pack_weight_int8");
+  return op.call(weight, geglu);
+}
+
+at::Tensor pack_winograd_int8(const at::Tensor& weight) {
+  static const auto op = handle<at::Tensor(const at::Tensor&)>("i2i::pack_winograd_int8");
+  return op.call(weight);
+}
+
+void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, Activation activation, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     std::int64_t, const at::Tensor&)>("i2i::linear_int8");
+  op.call(input, weight, bias, residual, activation, out);
+}
+
+void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+                 bool upsample, const at::Tensor& out) {
+  static const auto op =
+      handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&, std::int64_t,
+                  std::int64_t, std::int64_t, bool, const at::Tensor&)>("i2i::conv2d_int8");
+  op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
+}
+
+void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                          const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     bool, const at::Tensor&)>("i2i::conv2d_winograd_int8");
+  op.call(input, weight, bias, residual, upsample, out);
+}
+
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
                      double eps, bool silu, const at::Tensor& out) {
   static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, double,
@@ -67,6 +102,11 @@ void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Ten
 void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out) {
   static const auto op = handle<void(const at::Tensor&, std::int64_t, bool, const at::Tensor&)>("i2i::self_attention");
   op.call(qkv, heads, causal, out);
+}
+
+void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {
+  static const auto op = handle<void(const at::Tensor&, std::int64_t, const at::Tensor&)>("i2i::self_attention_int8");
+  op.call(qkv, heads, out);
 }
 
 at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads) {
@@ -118,8 +158,10 @@ void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out) {
 const std::vector<std::pair<std::string, std::string>>& all_operators() {
   static const std::vector<std::pair<std::string, std::string>> kAll = {
 #define I2I_OP(name, schema) {#name, schema},
+#define I2I_CPU_OP I2I_OP
 #include "optimized/ops.inc"
 #undef I2I_OP
+#undef I2I_CPU_OP
   };
   return kAll;
 }

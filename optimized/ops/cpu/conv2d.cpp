@@ -1,5 +1,7 @@
 // Convolution as a product whose row pointers are shifted pixels (no im2col buffer): one segment per tap of the window.
-// Padding points at zeros, stride and nearest-neighbour upsampling only change which pixel a pointer names.
+// Padding points at zeros, stride and nearest-neighbour upsampling only change which pixel a pointer names. In bytes
+// the same pointers say what to gather and quantize.
+#include "optimized/ops/cpu/int8_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
@@ -22,11 +24,11 @@ std::vector<std::int64_t> taps_of_axis(std::int64_t out, std::int64_t in, std::i
   return taps;
 }
 
-}  // namespace
-
-void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
-            bool upsample, const at::Tensor& out) {
+/// @param run  run(product, fill): run_product or run_int8_product
+template <typename Run>
+void convolve(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+              const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+              bool upsample, const at::Tensor& out, const Run& run) {
   const Rows x = rows_of(input, "conv2d input"), y = rows_of(out, "conv2d out");
   const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3);
   const std::int64_t in_height = input.size(2), in_width = input.size(3), channels = x.width;
@@ -56,7 +58,7 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   product.finish.out_stride = y.width;
 
   if (kernel == 1 && stride == 1 && !upsample) {
-    run_product(product, [&](std::int64_t first, std::int64_t count, const float** pointers) {
+    run(product, [&](std::int64_t first, std::int64_t count, const float** pointers) {
       for (std::int64_t i = 0; i < count; ++i) pointers[i] = x.data + (first + i) * channels;
     });
     return;
@@ -65,7 +67,7 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   TORCH_CHECK(channels <= static_cast<std::int64_t>(kZeros.size()), "conv2d: ", channels, " channels");
   const auto y_taps = taps_of_axis(height, in_height, kernel, stride, pad_before, upsample);
   const auto x_taps = taps_of_axis(width, in_width, kernel, stride, pad_before, upsample);
-  run_product(product, [&](std::int64_t first, std::int64_t count, const float** pointers) {
+  run(product, [&](std::int64_t first, std::int64_t count, const float** pointers) {
     std::int64_t ox = first % width, oy = first / width % height, image = first / (width * height);
     for (std::int64_t i = 0; i < count; ++i) {
       const float* base = x.data + image * in_height * in_width * channels;
@@ -86,6 +88,22 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
       }
     }
   });
+}
+
+}  // namespace
+
+void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+            bool upsample, const at::Tensor& out) {
+  convolve(input, weight, bias, residual, kernel, stride, pad_before, upsample, out,
+           [](const Product& product, const auto& fill) { run_product(product, fill); });
+}
+
+void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+                 bool upsample, const at::Tensor& out) {
+  convolve(input, weight, bias, residual, kernel, stride, pad_before, upsample, out,
+           [](const Product& product, const auto& fill) { run_int8_product(product, fill); });
 }
 
 }  // namespace i2i::cpu

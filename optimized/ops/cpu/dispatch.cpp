@@ -9,6 +9,7 @@ namespace {
 
 bool runs(const char* name) {
 #if defined(__x86_64__)
+  if (std::strcmp(name, "avx512vnni") == 0) return runs("avx512") && __builtin_cpu_supports("avx512vnni");
   if (std::strcmp(name, "avx512") == 0) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
@@ -20,6 +21,7 @@ bool runs(const char* name) {
 
 const Kernels* best() {
 #if defined(__x86_64__)
+  if (runs("avx512vnni")) return &kernels_avx512vnni();
   if (runs("avx512")) return &kernels_avx512();
   if (runs("avx2")) return &kernels_avx2();
 #endif
@@ -42,6 +44,7 @@ bool choose_instruction_set(const char* name) {
   }
   if (!runs(name)) return false;
 #if defined(__x86_64__)
+  if (std::strcmp(name, "avx512vnni") == 0) chosen() = &kernels_avx512vnni();
   if (std::strcmp(name, "avx512") == 0) chosen() = &kernels_avx512();
   if (std::strcmp(name, "avx2") == 0) chosen() = &kernels_avx2();
 #endif

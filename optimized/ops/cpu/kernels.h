@@ -142,6 +142,99 @@ struct WinogradWeights {
   float* planes = nullptr;
 };
 
+/// Rows as bytes, each with a step of its own: out = 128 + round(x / scale), scale = max |x| / 127, so that bytes lie
+/// in [1, 255]. A row that holds NaN or infinity gets the scale NaN. Bytes up to the next multiple of four are 128.
+struct QuantizeBlock {
+  const float* x = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t width = 0;
+  std::uint8_t* out = nullptr;
+  std::int64_t out_stride = 0;  ///< at least width, rounded up to four
+  float* scales = nullptr;      ///< [rows]
+};
+
+/// c[row, column] = (start[column] + sum over k of a[row, k] * w[k, column]) * row_scale[row] * column_scale[column].
+/// The sum is exact on every instruction set, in 32-bit integers. `a` and `w` are unsigned and signed bytes, or both
+/// signed 16-bit words; either way four bytes of a row meet four bytes of each column.
+struct Int8ProductBlock {
+  const std::uint8_t* a = nullptr;
+  std::int64_t a_stride = 0;         ///< bytes
+  const float* row_scale = nullptr;  ///< [rows]
+  std::int64_t rows = 0;
+  std::int64_t groups = 0;              ///< of four bytes: depth / 4, or depth / 2 for words
+  const std::int8_t* panel = nullptr;   ///< [groups, panel_width, 4 bytes]
+  std::int64_t panel_width = 0;         ///< 16, 32, 48 or 64
+  const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
+  const float* column_scale = nullptr;  ///< [panel_width]
+  float* c = nullptr;
+  std::int64_t c_stride = 0;
+  bool words = false;
+  bool accumulate = false;  ///< add to what c holds
+};
+
+/// A panel of weights as it is stored: `groups` of bytes, then [panel_width] int32 sums to start from (-128 times the
+/// column's weights), then [panel_width] float scales.
+constexpr std::int64_t int8_panel_rows(std::int64_t groups) { return 4 * groups + 8; }
+inline void set_panel(Int8ProductBlock& block, const std::int8_t* panel, std::int64_t panel_width) {
+  block.panel = panel;
+  block.panel_width = panel_width;
+  block.start = reinterpret_cast<const std::int32_t*>(panel + 4 * block.groups * panel_width);
+  block.column_scale = reinterpret_cast<const float*>(block.start + panel_width);
+}
+
+/// Attention of up to kBlockRows queries of one head in integers: scores of bytes, weights as 15-bit words times bytes.
+struct Int8AttentionBlock {
+  const float* query = nullptr;
+  std::int64_t query_stride = 0;
+  std::int64_t queries = 0;
+  std::int64_t head_size = 0;
+  std::int64_t keys = 0;
+  const std::int8_t* packed_keys = nullptr;    ///< panels of key_panel keys, each as set_panel has it
+  const std::int8_t* packed_values = nullptr;  ///< panels of channels: [panels, pairs of keys, value_panel, 2 words]
+  const float* value_scales = nullptr;         ///< [value_width]
+  std::int64_t key_panel = 0;
+  std::int64_t value_panel = 0;
+  std::int64_t keys_at_once = 0;  ///< whole key panels, at most kMostWordKeys
+  std::int64_t value_width = 0;   ///< head size rounded up to value_panel
+  float scale = 1;
+  float* out = nullptr;
+  std::int64_t out_stride = 0;
+  float* scores = nullptr;          ///< scratch [queries, keys_at_once]
+  std::int16_t* weights = nullptr;  ///< scratch [queries, keys_at_once]
+  std::uint8_t* bytes = nullptr;    ///< scratch [queries, head size rounded up to four]
+  float* sums = nullptr;            ///< scratch [queries, value_width]
+};
+/// So many products of a weight of at most 32767 with a value of at most 127 stay below 2^31.
+constexpr std::int64_t kMostWordKeys = 512;
+constexpr std::int64_t kMaxInt8Head = 1024;
+
+/// Winograd F(2x2, 3x3) on bytes: 4 x 4 input tiles to 16 planes, quantized per tile and plane, and 16 planes of sums
+/// to 2 x 2 outputs.
+struct Int8WinogradTiles {
+  const float* in = nullptr;  ///< NHWC image batch, half as high and wide if `upsample`
+  std::int64_t batch = 0, height = 0, width = 0, channels = 0;  ///< of the enlarged input, or of `out`
+  bool upsample = false;
+  std::int64_t first_tile = 0, tiles = 0;  ///< tile t of the whole batch, row-major
+  std::uint8_t* planes = nullptr;          ///< plane p, tile t at p * plane_stride + t * channels
+  std::int64_t plane_stride = 0;
+  float* scales = nullptr;  ///< plane p, tile t at p * scale_stride + t
+  std::int64_t scale_stride = 0;
+  float* scratch = nullptr;     ///< [16, channels]
+  const float* sums = nullptr;  ///< plane p, tile t at p * sum_stride + t * panel_width
+  std::int64_t sum_stride = 0;
+  std::int64_t panel_width = 0;
+  std::int64_t first_column = 0, columns = 0;  ///< of out that the sums are for; a multiple of 16
+  float* out = nullptr;
+  const float* bias = nullptr;
+  std::int64_t bias_stride = 0;
+  std::int64_t images_per_bias = 0;
+  const float* residual = nullptr;
+};
+
+/// As winograd_plane_vanishes: in F(2x2, 3x3) the second and third pixel of an enlarged tile's row are the same.
+constexpr bool int8_winograd_plane_vanishes(int plane) { return plane / 4 == 2 || plane % 4 == 2; }
+
 struct Kernels {
   const char* name;
   void (*product)(const ProductBlock&);
@@ -158,13 +251,24 @@ struct Kernels {
   void (*winograd_input)(const WinogradTiles&);
   void (*winograd_output)(const WinogradTiles&);
   void (*winograd_weights)(const WinogradWeights&);
+  void (*quantize_rows)(const QuantizeBlock&);
+  void (*int8_product)(const Int8ProductBlock&);
+  void (*int8_attention)(const Int8AttentionBlock&);
+  void (*pack_int8_keys)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                         std::int64_t panel_width, std::int8_t* packed);
+  void (*pack_int8_values)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                           std::int64_t panel_width, std::int8_t* packed, float* scales);
+  void (*int8_winograd_input)(const Int8WinogradTiles&);
+  void (*int8_winograd_output)(const Int8WinogradTiles&);
 };
 
 const Kernels& kernels_baseline();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+const Kernels& kernels_avx512vnni();
 
-/// The best table that this processor runs, or the one chosen by name ("baseline", "avx2", "avx512") for tests.
+/// The best table that this processor runs, or the one chosen by name ("baseline", "avx2", "avx512", "avx512vnni") for
+/// tests.
 const Kernels& kernels();
 /// @return false where the processor lacks it; then nothing changes. "" goes back to the best.
 bool choose_instruction_set(const char* name);

@@ -1,11 +1,15 @@
-// out = act(input weight^T + bias) + residual, one product with its finishing pass.
+// out = act(input weight^T + bias) + residual, one product with its finishing pass, in fp32 or in bytes.
+#include "optimized/ops/cpu/int8_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
 namespace i2i::cpu {
+namespace {
 
-void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-            const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
+/// @param run  run(product, fill): run_product or run_int8_product
+template <typename Run>
+void multiply(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+              const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out, const Run& run) {
   const Rows x = rows_of(input, "linear input"), y = rows_of(out, "linear out");
   TORCH_CHECK(x.count == y.count, "linear: ", x.count, " rows in, ", y.count, " rows out");
   Product product;
@@ -25,9 +29,23 @@ void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   }
   product.finish.out = y.data;
   product.finish.out_stride = y.width;
-  run_product(product, [&x](std::int64_t first, std::int64_t count, const float** pointers) {
+  run(product, [&x](std::int64_t first, std::int64_t count, const float** pointers) {
     for (std::int64_t i = 0; i < count; ++i) pointers[i] = x.data + (first + i) * x.width;
   });
+}
+
+}  // namespace
+
+void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
+  multiply(input, weight, bias, residual, activation, out,
+           [](const Product& product, const auto& fill) { run_product(product, fill); });
+}
+
+void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
+  multiply(input, weight, bias, residual, activation, out,
+           [](const Product& product, const auto& fill) { run_int8_product(product, fill); });
 }
 
 }  // namespace i2i::cpu

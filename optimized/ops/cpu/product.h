@@ -22,6 +22,37 @@ struct Product {
   FinishBlock finish;                  ///< bias, residual, activation and out at the first row and column
 };
 
+/// Bias, activation and residual for one panel's columns of a block of rows.
+inline void finish_block(const Product& product, const Kernels& use, const float* c, std::int64_t panel,
+                         std::int64_t first_row, std::int64_t rows) {
+  const std::int64_t panel_width = product.packed->size(2);
+  const std::int64_t out_width = product.finish.activation == Activation::kGeglu ? panel_width / 2 : panel_width;
+  const std::int64_t column = panel * out_width, offset = first_row * product.finish.out_stride + column;
+  FinishBlock finish = product.finish;
+  finish.c = c;
+  finish.c_stride = panel_width;
+  finish.rows = rows;
+  finish.columns = std::min(out_width, product.columns - column);
+  finish.gate_offset = out_width;
+  finish.first_row = first_row;
+  if (finish.bias != nullptr) finish.bias += column;
+  if (finish.residual != nullptr) finish.residual += offset;
+  finish.out += offset;
+  use.finish(finish);
+}
+
+/// Blocks are as tall as the cache allows, but enough of them for every thread to have some.
+inline std::int64_t rows_per_block(std::int64_t rows, std::int64_t panels) {
+  const std::int64_t threads = thread_count();
+  std::int64_t block_rows = kBlockRows;
+  while (block_rows > 24 && threads > 1) {
+    const std::int64_t tasks = panels * ((rows + block_rows - 1) / block_rows);
+    if (tasks >= 4 * threads || tasks % threads == 0) break;
+    block_rows -= 24;
+  }
+  return block_rows;
+}
+
 /// @param fill  fill(first_row, count, pointers): writes [segments, count] row pointers
 template <typename Fill>
 void run_product(const Product& product, const Fill& fill) {
@@ -34,16 +65,8 @@ void run_product(const Product& product, const Fill& fill) {
               "packed weight ", product.packed->sizes(), " does not fit depth ", depth, " and ", product.columns,
               " columns");
 
-  // Blocks are as tall as the cache allows, but enough of them for every thread to have some.
-  const std::int64_t threads = thread_count();
-  std::int64_t block_rows = kBlockRows;
-  const auto blocks_of = [&](std::int64_t height) { return (product.rows + height - 1) / height; };
-  while (block_rows > 24 && threads > 1) {
-    const std::int64_t tasks = panels * blocks_of(block_rows);
-    if (tasks >= 4 * threads || tasks % threads == 0) break;
-    block_rows -= 24;
-  }
-  const std::int64_t blocks = blocks_of(block_rows);
+  const std::int64_t threads = thread_count(), block_rows = rows_per_block(product.rows, panels);
+  const std::int64_t blocks = (product.rows + block_rows - 1) / block_rows;
   // Small weights stay in the cache while row pointers are reused over panels; large ones are walked panel by panel.
   const bool panels_inside = panels * depth * panel_width <= (96 << 10);
   const std::int64_t panels_per_task = panels_inside && blocks >= threads ? panels : 1;
@@ -64,18 +87,7 @@ void run_product(const Product& product, const Fill& fill) {
     for (std::int64_t panel = first_panel; panel < first_panel + panels_per_task; ++panel) {
       use.product({pointers.data(), rows, product.segments, product.depth, packed + panel * depth * panel_width,
                    panel_width, c, panel_width});
-      const std::int64_t column = panel * out_width, offset = first_row * product.finish.out_stride + column;
-      FinishBlock finish = product.finish;
-      finish.c = c;
-      finish.c_stride = panel_width;
-      finish.rows = rows;
-      finish.columns = std::min(out_width, product.columns - column);
-      finish.gate_offset = out_width;
-      finish.first_row = first_row;
-      if (finish.bias != nullptr) finish.bias += column;
-      if (finish.residual != nullptr) finish.residual += offset;
-      finish.out += offset;
-      use.finish(finish);
+      finish_block(product, use, c, panel, first_row, rows);
     }
   });
 }

@@ -21,11 +21,21 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
             bool upsample, const at::Tensor& out);
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                      const OptionalTensor& residual, bool upsample, const at::Tensor& out);
+at::Tensor pack_weight_int8(const at::Tensor& weight, bool geglu);
+at::Tensor pack_winograd_int8(const at::Tensor& weight);
+void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out);
+void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+                 bool upsample, const at::Tensor& out);
+void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                          const OptionalTensor& residual, bool upsample, const at::Tensor& out);
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
                      double eps, bool silu, const at::Tensor& out);
 void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
                 const at::Tensor& out);
 void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out);
+void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out);
 at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads);
 void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
                      const at::Tensor& out);

@@ -8,7 +8,10 @@
 
 #include "optimized/ops/cpu/kernels.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512VNNI__)
+#define I2I_ISA avx512vnni
+#define I2I_VECTOR_BYTES 64
+#elif defined(__AVX512F__)
 #define I2I_ISA avx512
 #define I2I_VECTOR_BYTES 64
 #elif defined(__AVX2__)
@@ -128,5 +131,14 @@ void guided_step(const GuidedStepBlock& block);
 void winograd_input(const WinogradTiles& tiles);
 void winograd_output(const WinogradTiles& tiles);
 void winograd_weights(const WinogradWeights& weights);
+void quantize_rows(const QuantizeBlock& block);
+void int8_product(const Int8ProductBlock& block);
+void int8_attention(const Int8AttentionBlock& block);
+void pack_int8_keys(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                    std::int64_t panel_width, std::int8_t* packed);
+void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                      std::int64_t panel_width, std::int8_t* packed, float* scales);
+void int8_winograd_input(const Int8WinogradTiles& tiles);
+void int8_winograd_output(const Int8WinogradTiles& tiles);
 
 }  // namespace i2i::cpu::I2I_ISA
