@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "interface/model_files.h"
+#include "optimized/ops/cpu/kernels.h"
 
 namespace i2i {
 namespace {
@@ -60,7 +61,8 @@ std::vector<std::pair<std::string, std::string>> environment() {
           {"processor", field("/proc/cpuinfo", "model name")},
           {"cores", std::to_string(std::thread::hardware_concurrency())},
           {"threads", std::to_string(at::get_num_threads())},
-          {"vector instructions", at::get_cpu_capability()},
+          {"vector instructions", fmt::format("{} in libtorch, {} in the optimized operators", at::get_cpu_capability(),
+                                              cpu::kernels().name)},
           {"memory", field("/proc/meminfo", "MemTotal")},
           {"frequency governor", governor.empty() ? "not readable" : governor},
           {"load average at start", load.substr(0, load.find(' '))},
@@ -81,8 +83,9 @@ std::vector<Finding> examine_machine() {
   const bool gpu = std::filesystem::exists("/dev/nvidia0");
   findings.push_back({"NVIDIA GPU", gpu, gpu ? "/dev/nvidia0" : "none here: --device cuda is skipped, and said so"});
   const bool avx512 = field("/proc/cpuinfo", "flags").find("avx512f") != std::string::npos;
-  findings.push_back(
-      {"AVX-512", avx512, avx512 ? "used by the optimized operators" : "absent: the operators use what there is"});
+  findings.push_back({"AVX-512", avx512,
+                      fmt::format("the optimized operators use {}; {} names another (baseline, avx2, avx512)",
+                                  cpu::kernels().name, cpu::kInstructionSetVariable)});
   return findings;
 }
 

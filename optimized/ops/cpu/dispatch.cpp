@@ -1,35 +1,71 @@
 // Which instruction set runs. Compiled for the oldest processor, like everything outside simd/.
+#include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <cstdlib>
+#include <iterator>
+#include <string>
+#include <string_view>
 
+#include "interface/error.h"
 #include "optimized/ops/cpu/kernels.h"
 
 namespace i2i::cpu {
 namespace {
 
-bool runs(const char* name) {
+struct InstructionSet {
+  std::string_view name;
+  const Kernels& (*kernels)();
+  bool (*runs_here)();
+};
+
 #if defined(__x86_64__)
-  if (std::strcmp(name, "avx512vnni") == 0) return runs("avx512") && __builtin_cpu_supports("avx512vnni");
-  if (std::strcmp(name, "avx512") == 0) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
-  }
-  if (std::strcmp(name, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+bool runs_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+}
 #endif
-  return std::strcmp(name, "baseline") == 0;
+
+/// Worst first.
+constexpr InstructionSet kSets[] = {
+    {"baseline", kernels_baseline, [] { return true; }},
+#if defined(__x86_64__)
+    {"avx2", kernels_avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {"avx512", kernels_avx512, runs_avx512},
+    {"avx512vnni", kernels_avx512vnni, [] { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }},
+#endif
+};
+
+const InstructionSet* set_named(std::string_view name) {
+  const auto* found =
+      std::find_if(std::begin(kSets), std::end(kSets), [&](const auto& set) { return set.name == name; });
+  return found == std::end(kSets) ? nullptr : found;
 }
 
 const Kernels* best() {
-#if defined(__x86_64__)
-  if (runs("avx512vnni")) return &kernels_avx512vnni();
-  if (runs("avx512")) return &kernels_avx512();
-  if (runs("avx2")) return &kernels_avx2();
-#endif
-  return &kernels_baseline();
+  const Kernels* kernels = nullptr;
+  for (const InstructionSet& set : kSets) {
+    if (set.runs_here()) kernels = &set.kernels();
+  }
+  return kernels;
+}
+
+/// The best, unless the environment names another.
+const Kernels* first_choice() {
+  const char* forced = std::getenv(kInstructionSetVariable);
+  if (forced == nullptr || *forced == '\0') return best();
+  const InstructionSet* set = set_named(forced);
+  std::string refusal = std::string(kInstructionSetVariable) + " is '" + forced + "': ";
+  if (set == nullptr) {
+    refusal += "known are";
+    for (const InstructionSet& known : kSets) refusal.append(" ").append(known.name);
+    throw Error(ErrorCode::kUsage, refusal);
+  }
+  if (!set->runs_here()) throw Error(ErrorCode::kUsage, refusal + "this processor lacks it");
+  return &set->kernels();
 }
 
 std::atomic<const Kernels*>& chosen() {
-  static std::atomic<const Kernels*> kernels{best()};
+  static std::atomic<const Kernels*> kernels{first_choice()};
   return kernels;
 }
 
@@ -39,16 +75,12 @@ const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 
 bool choose_instruction_set(const char* name) {
   if (*name == '\0') {
-    chosen() = best();
+    chosen() = first_choice();
     return true;
   }
-  if (!runs(name)) return false;
-#if defined(__x86_64__)
-  if (std::strcmp(name, "avx512vnni") == 0) chosen() = &kernels_avx512vnni();
-  if (std::strcmp(name, "avx512") == 0) chosen() = &kernels_avx512();
-  if (std::strcmp(name, "avx2") == 0) chosen() = &kernels_avx2();
-#endif
-  if (std::strcmp(name, "baseline") == 0) chosen() = &kernels_baseline();
+  const InstructionSet* set = set_named(name);
+  if (set == nullptr || !set->runs_here()) return false;
+  chosen() = &set->kernels();
   return true;
 }
 

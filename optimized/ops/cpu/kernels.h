@@ -267,10 +267,13 @@ const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512vnni();
 
-/// The best table that this processor runs, or the one chosen by name ("baseline", "avx2", "avx512", "avx512vnni") for
-/// tests.
+/// Environment variable that names the table to use in place of the best: baseline, avx2, avx512 or avx512vnni.
+constexpr const char* kInstructionSetVariable = "I2I_INSTRUCTION_SET";
+
+/// The best table that this processor runs, the one that the environment names, or the one chosen by a test.
+/// @throws Error(kUsage) at first use where the environment names none, or one that this processor lacks
 const Kernels& kernels();
-/// @return false where the processor lacks it; then nothing changes. "" goes back to the best.
+/// @return false where the processor lacks it; then nothing changes. "" goes back to where the program began.
 bool choose_instruction_set(const char* name);
 
 }  // namespace i2i::cpu
