@@ -17,6 +17,7 @@
 #include "interface/noise.h"
 #include "interface/request.h"
 #include "interface/scheduler_spec.h"
+#include "interface/step_savings.h"
 
 namespace i2i {
 
@@ -61,6 +62,7 @@ struct GenerateOptions {
   /// In [0, 1]: how far guidance's result is brought back to the deviation of the conditional noise_pred (Lin et al.
   /// 2023, arXiv:2305.08891, section 3.4; diffusers' parameter of that name).
   double guidance_rescale = 0;
+  StepSavings savings;
   TraceSink* trace = nullptr;
   /// [L,B,4,h,w]: when defined, step i starts from locked_latents[i] instead of the step before (step-locked
   /// comparison).

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "interface/error.h"
+#include "optimized/step_plan.h"
 
 namespace i2i {
 
@@ -29,6 +30,7 @@ Features make_features(const std::map<std::string, bool>& switches) {
     if (found == known.end()) {
       std::string names;
       for (const auto& feature : known) names += (names.empty() ? "" : ", ") + feature.name;
+      for (const auto& feature : step_features()) names += fmt::format(", {}={}", feature.name, feature.form);
       throw Error(ErrorCode::kUsage, fmt::format("unknown feature \"{}\"; known: {}", name, names));
     }
     features.*found->on = entry.second;

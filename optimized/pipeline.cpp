@@ -14,6 +14,7 @@
 #include "interface/source_image.h"
 #include "interface/stage_clock.h"
 #include "optimized/step_coefficients.h"
+#include "optimized/step_plan.h"
 #include "optimized/stepper.h"
 #include "optimized/text_encoder.h"
 #include "optimized/unet.h"
@@ -29,6 +30,14 @@ struct Conditioning {
   at::Tensor time_ids;                    ///< [R,6], SDXL only; [R,5] for its refiner
   double guidance_scale = 1;              ///< for a UNet that embeds it
   std::vector<TextKeyValues> key_values;  ///< one for all rows, or one per row; empty where they are made in each step
+};
+
+/// The rows of the guidance batch that a step evaluates: all, or the conditional one alone.
+struct LoopRows {
+  Conditioning conditioning;
+  at::Tensor condition;  ///< the source's channels, where the UNet takes them
+  int rows = 0;
+  std::vector<std::vector<TimeBiases>> time;  ///< per UNet call, per step; empty where they are made in each step
 };
 
 struct Encoded {
@@ -72,9 +81,14 @@ class OptimizedPipeline final : public Pipeline {
   Encoded encode_source(const at::Tensor& pixels) const;
   at::Tensor scaled_sample(const Encoded& encoded, const at::Tensor& draw) const;
   at::Tensor image_condition(const Encoded& encoded, GuidanceMode mode) const;
-  at::Tensor predict(const at::Tensor& unet_in, const Conditioning& conditioning, const std::vector<TimeBiases>& time);
-  std::vector<TimeBiases> prepare_time(const std::vector<double>& timesteps, const Conditioning& conditioning,
-                                       std::int64_t row) const;
+  Conditioning row_of(const Conditioning& all, std::int64_t row) const;
+  void prepare_text(Conditioning& conditioning) const;
+  at::Tensor predict(const at::Tensor& unet_in, const Conditioning& conditioning, const std::vector<TimeBiases>& time,
+                     std::vector<DeepFeatures>& deep);
+  std::vector<std::vector<TimeBiases>> prepare_time(const std::vector<double>& timesteps,
+                                                    const Conditioning& conditioning) const;
+  void prepare_deep(std::vector<DeepFeatures>& deep, const StepWork& work, const StepSavings& savings,
+                    std::int64_t rows, std::int64_t conditional_row) const;
   at::Tensor unscaled(const at::Tensor& latents) const;
   at::Tensor postprocess(const at::Tensor& sample) const;
   void keep_buffers_for(const ActionPlan& plan, int batch_size);
@@ -147,16 +161,30 @@ Conditioning OptimizedPipeline::encode_prompt(const Request& request, const Acti
     trace->tensor("text.embeds", -1, conditioning.embeds.clone());
     if (conditioning.pooled.defined()) trace->tensor("text.pooled", -1, conditioning.pooled.clone());
   }
-  if (features().cached_text_states) {
-    if (features().batched_guidance) {
-      conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds));
-    } else {
-      for (std::int64_t row = 0; row < rows_of(plan.guidance); ++row) {
-        conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds.narrow(0, row, 1)));
-      }
-    }
-  }
+  prepare_text(conditioning);
   return conditioning;
+}
+
+void OptimizedPipeline::prepare_text(Conditioning& conditioning) const {
+  if (!features().cached_text_states) return;
+  if (features().batched_guidance) {
+    conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds));
+    return;
+  }
+  for (std::int64_t row = 0; row < conditioning.embeds.size(0); ++row) {
+    conditioning.key_values.push_back(unet_.prepare_text(conditioning.embeds.narrow(0, row, 1)));
+  }
+}
+
+/// One row of the guidance batch as a batch of its own.
+Conditioning OptimizedPipeline::row_of(const Conditioning& all, std::int64_t row) const {
+  Conditioning one;
+  one.embeds = all.embeds.narrow(0, row, 1);
+  if (all.pooled.defined()) one.pooled = all.pooled.narrow(0, row, 1);
+  if (all.time_ids.defined()) one.time_ids = all.time_ids.narrow(0, row, 1);
+  one.guidance_scale = all.guidance_scale;
+  prepare_text(one);
+  return one;
 }
 
 Encoded OptimizedPipeline::encode_source(const at::Tensor& pixels) const {
@@ -192,31 +220,58 @@ at::Tensor OptimizedPipeline::image_condition(const Encoded& encoded, GuidanceMo
   return at::cat({latents, latents, at::zeros_like(latents)});
 }
 
-std::vector<TimeBiases> OptimizedPipeline::prepare_time(const std::vector<double>& timesteps,
-                                                        const Conditioning& conditioning, std::int64_t row) const {
+/// @return  one per UNet call and step: rows share a call, or have one each
+std::vector<std::vector<TimeBiases>> OptimizedPipeline::prepare_time(const std::vector<double>& timesteps,
+                                                                     const Conditioning& conditioning) const {
   const double scale = conditioning.guidance_scale;
-  if (!conditioning.pooled.defined()) return unet_.prepare_time(timesteps, {}, {}, scale);
   if (features().batched_guidance)
-    return unet_.prepare_time(timesteps, conditioning.pooled, conditioning.time_ids, scale);
-  return unet_.prepare_time(timesteps, conditioning.pooled.narrow(0, row, 1), conditioning.time_ids.narrow(0, row, 1),
-                            scale);
+    return {unet_.prepare_time(timesteps, conditioning.pooled, conditioning.time_ids, scale)};
+  std::vector<std::vector<TimeBiases>> calls;
+  for (std::int64_t row = 0; row < conditioning.embeds.size(0); ++row) {
+    const auto own = [&](const at::Tensor& rows) { return rows.defined() ? rows.narrow(0, row, 1) : rows; };
+    calls.push_back(unet_.prepare_time(timesteps, own(conditioning.pooled), own(conditioning.time_ids), scale));
+  }
+  return calls;
+}
+
+/// Readies deep features for a step: nothing where it evaluates everything, else those of its own rows.
+/// @param rows  of the guidance batch, that the step evaluates
+void OptimizedPipeline::prepare_deep(std::vector<DeepFeatures>& deep, const StepWork& work, const StepSavings& savings,
+                                     std::int64_t rows, std::int64_t conditional_row) const {
+  if (savings.reuse_interval == 1) return;
+  if (work.whole) {
+    deep.assign(features().batched_guidance ? 1 : static_cast<std::size_t>(rows),
+                {static_cast<std::size_t>(savings.reuse_depth), {}, rows});
+    return;
+  }
+  // Where guidance has ended since, the conditional row's are what is needed of them.
+  if (rows == deep.front().rows) return;
+  if (features().batched_guidance) {
+    const std::int64_t images = deep.front().hidden.size(0) / deep.front().rows;
+    deep = {{deep.front().depth, deep.front().hidden.narrow(0, conditional_row * images, images), 1}};
+  } else {
+    deep = {deep[static_cast<std::size_t>(conditional_row)]};
+    deep.front().rows = 1;
+  }
 }
 
 /// One UNet evaluation of all guidance rows. @param time  for this step: one for all rows, or one per row
+/// @param deep  as many, or empty where no step reuses features
 at::Tensor OptimizedPipeline::predict(const at::Tensor& unet_in, const Conditioning& conditioning,
-                                      const std::vector<TimeBiases>& time) {
+                                      const std::vector<TimeBiases>& time, std::vector<DeepFeatures>& deep) {
   const auto key_values = [&](std::int64_t row) {
     if (!conditioning.key_values.empty()) return conditioning.key_values[static_cast<std::size_t>(row)];
     return unet_.prepare_text(features().batched_guidance ? conditioning.embeds
                                                           : conditioning.embeds.narrow(0, row, 1));
   };
-  if (features().batched_guidance) return unet_(unet_in, key_values(0), time[0]);
+  const auto deep_of = [&](std::size_t call) { return deep.empty() ? nullptr : &deep[call]; };
+  if (features().batched_guidance) return unet_(unet_in, key_values(0), time[0], deep_of(0));
   const std::int64_t rows = conditioning.embeds.size(0);
   std::vector<at::Tensor> parts;
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t images = unet_in.size(0) / rows;
-    parts.push_back(
-        unet_(unet_in.narrow(0, row * images, images), key_values(row), time[static_cast<std::size_t>(row)]));
+    const auto call = static_cast<std::size_t>(row);
+    parts.push_back(unet_(unet_in.narrow(0, row * images, images), key_values(row), time[call], deep_of(call)));
   }
   return settled(runtime_, at::cat(parts));
 }
@@ -251,6 +306,7 @@ Result OptimizedPipeline::generate(const Request& request, const Image& source, 
   const std::size_t steps = schedule.rows.size();
   const std::vector<double> timesteps(schedule.timesteps.begin() + static_cast<std::ptrdiff_t>(schedule.first),
                                       schedule.timesteps.end());
+  const std::vector<StepWork> work = plan_steps(options.savings, timesteps, unet_.resnets_up());
   const int batch = request.batch_size, rows = rows_of(plan.guidance);
   keep_buffers_for(plan, batch);
   if (options.locked_latents.defined() && options.locked_latents.size(0) != static_cast<std::int64_t>(steps)) {
@@ -298,30 +354,35 @@ Result OptimizedPipeline::generate(const Request& request, const Image& source, 
   latents = latents.contiguous();
   const at::Tensor condition = image_condition(encoded, plan.guidance);
 
-  // 4. The loop: predict, guide, step.
+  // 4. The loop: predict, guide, step. Steps without guidance evaluate the conditional row alone.
+  LoopRows every{conditioning, condition, rows, {}}, conditional;
+  const std::int64_t conditional_row = plan.guidance == GuidanceMode::kText ? 1 : 0;
   Stepper stepper(schedule, features(),
                   {request.guidance_scale, request.image_guidance_scale, options.guidance_rescale});
-  std::vector<std::vector<TimeBiases>> time;  // per row of conditioning that is run apart, per step
-  const std::int64_t time_rows = features().batched_guidance ? 1 : rows;
+  std::vector<DeepFeatures> deep;  // of the last whole step, one a UNet call
   for (std::size_t i = 0; i < steps; ++i) {
     const int step = static_cast<int>(i);
     if (options.locked_latents.defined()) latents = options.locked_latents.select(0, step).to(at::kFloat).contiguous();
     hand_out("loop.latents_in", step, latents);
     const at::Tensor noise_pred = timed_stage(stages, "unet", step, [&] {
-      if (i == 0 && features().cached_timesteps) {
-        for (std::int64_t row = 0; row < time_rows; ++row) time.push_back(prepare_time(timesteps, conditioning, row));
+      const bool alone = !work[i].guided && rows > 1;
+      if (alone && conditional.rows == 0) {
+        conditional = {row_of(conditioning, conditional_row),
+                       condition.defined() ? condition.narrow(0, conditional_row, 1) : condition, 1, {}};
       }
-      std::vector<TimeBiases> now;
-      for (std::int64_t row = 0; row < time_rows; ++row) {
-        now.push_back(features().cached_timesteps ? time[static_cast<std::size_t>(row)][i]
-                                                  : prepare_time({timesteps[i]}, conditioning, row)[0]);
-      }
-      at::Tensor unet_in = runtime_.buffers.image(rows * batch, model_->config.unet.in_channels, height, width);
-      ops::unet_input(latents, condition.defined() ? ops::OptionalTensor(condition) : std::nullopt,
+      LoopRows& now = alone ? conditional : every;
+      const bool cached = features().cached_timesteps;
+      if (now.time.empty() || !cached)
+        now.time = prepare_time(cached ? timesteps : std::vector{timesteps[i]}, now.conditioning);
+      std::vector<TimeBiases> time;
+      for (const auto& call : now.time) time.push_back(call[cached ? i : 0]);
+      at::Tensor unet_in = runtime_.buffers.image(now.rows * batch, model_->config.unet.in_channels, height, width);
+      ops::unet_input(latents, now.condition.defined() ? ops::OptionalTensor(now.condition) : std::nullopt,
                       schedule.input_scale[i], unet_in);
       unet_in = settled(runtime_, unet_in);
       hand_out("loop.unet_in", step, unet_in);
-      at::Tensor out = predict(unet_in, conditioning, now);
+      prepare_deep(deep, work[i], options.savings, now.rows, conditional_row);
+      at::Tensor out = predict(unet_in, now.conditioning, time, deep);
       hand_out("loop.unet_out", step, out);
       return out;
     });

@@ -211,34 +211,57 @@ at::Tensor OptimizedUNet::run(const Transformer& transformer, const at::Tensor& 
   return transformer.proj_out(runtime, hidden, x);
 }
 
-at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValues& text,
-                                     const TimeBiases& time) const {
-  Runtime& runtime = *runtime_;
-  at::Tensor hidden = conv_in_(runtime, sample);
-  std::vector<at::Tensor> skips = {hidden};
+/// Appends one skip a resnet and downsampler until there are `wanted`. @return the last one
+at::Tensor OptimizedUNet::go_down(at::Tensor hidden, const TextKeyValues& text, const TimeBiases& time,
+                                  std::size_t wanted, std::vector<at::Tensor>& skips) const {
   for (const Level& level : down_) {
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
+      if (skips.size() == wanted) return hidden;
       hidden = run(level.resnets[i], hidden, time);
       if (!level.transformers.empty()) hidden = run(level.transformers[i], hidden, text);
       skips.push_back(hidden);
     }
     if (level.resample.defined()) {
-      hidden = level.resample(runtime, hidden);
+      if (skips.size() == wanted) return hidden;
+      hidden = level.resample(*runtime_, hidden);
       skips.push_back(hidden);
     }
   }
-  hidden = run(middle_first_, hidden, time);
-  hidden = run(middle_, hidden, text);
-  hidden = run(middle_last_, hidden, time);
+  return hidden;
+}
+
+std::size_t OptimizedUNet::resnets_up() const {
+  std::size_t count = 0;
+  for (const Level& level : up_) count += level.resnets.size();
+  return count;
+}
+
+at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time,
+                                     DeepFeatures* deep) const {
+  Runtime& runtime = *runtime_;
+  const std::size_t depth = deep != nullptr ? deep->depth : 0;
+  const bool reuses = deep != nullptr && deep->hidden.defined();
+  std::size_t left = resnets_up();  // each takes one skip, the last one made first
+  at::Tensor hidden = conv_in_(runtime, sample);
+  std::vector<at::Tensor> skips = {hidden};
+  hidden = go_down(hidden, text, time, reuses ? depth : left, skips);
+  if (!reuses) {
+    hidden = run(middle_first_, hidden, time);
+    hidden = run(middle_, hidden, text);
+    hidden = run(middle_last_, hidden, time);
+  }
   for (const Level& level : up_) {
-    for (std::size_t i = 0; i < level.resnets.size(); ++i) {
+    for (std::size_t i = 0; i < level.resnets.size(); ++i, --left) {
+      if (reuses && left > depth) continue;
+      if (left == depth && reuses) hidden = deep->hidden;
+      if (left == depth && !reuses) deep->hidden = hidden;
       hidden = concat_channels(runtime, hidden, skips.back());
       skips.pop_back();
       hidden = run(level.resnets[i], hidden, time);
       if (!level.transformers.empty()) hidden = run(level.transformers[i], hidden, text);
     }
     // The next skip's own size: twice as large, or one less where the way down met an odd side.
-    if (level.resample.defined())
+    if (level.resample.defined() && !(reuses && left >= depth))
       hidden = level.resample.upsampled(runtime, hidden, skips.back().size(2), skips.back().size(3));
   }
   return conv_out_(runtime, norm_out_(runtime, hidden));

@@ -15,6 +15,13 @@ using TextKeyValues = std::vector<KeyValue>;
 /// For one step: per resnet in the order of use, conv1's bias plus the projected embedding, [S,O].
 using TimeBiases = std::vector<at::Tensor>;
 
+/// What a whole evaluation leaves for the steps after it (feature_reuse).
+struct DeepFeatures {
+  std::size_t depth = 1;  ///< resnets on either side that are evaluated in every step
+  at::Tensor hidden;      ///< what enters the first of them on the way up, before its skip joins it
+  std::int64_t rows = 1;  ///< of the guidance batch, that it was kept for
+};
+
 class OptimizedUNet {
  public:
   OptimizedUNet(Runtime& runtime, const UNetConfig& config, const Weights& weights);
@@ -30,8 +37,14 @@ class OptimizedUNet {
                                        const at::Tensor& time_ids, double guidance_scale) const;
 
   /// @param sample  [S * k, in_channels, h, w]; image n goes with condition n * S / N
+  /// @param deep    where given: with `hidden` defined, only what lies outside of it is evaluated, on top of it;
+  ///                otherwise everything is, and `hidden` is kept
   /// @return        [S * k, out_channels, h, w] in the pipeline's memory format
-  at::Tensor operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time) const;
+  at::Tensor operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time,
+                        DeepFeatures* deep = nullptr) const;
+
+  /// Resnets on the way up: the largest depth of deep features.
+  std::size_t resnets_up() const;
 
  private:
   struct Resnet {
@@ -60,6 +73,8 @@ class OptimizedUNet {
   Transformer make_transformer(const WeightReader& reader, std::int64_t heads, std::int64_t layers);
   at::Tensor run(const Resnet& resnet, const at::Tensor& x, const TimeBiases& time) const;
   at::Tensor run(const Transformer& transformer, const at::Tensor& x, const TextKeyValues& text) const;
+  at::Tensor go_down(at::Tensor hidden, const TextKeyValues& text, const TimeBiases& time, std::size_t wanted,
+                     std::vector<at::Tensor>& skips) const;
 
   Runtime* runtime_;
   UNetConfig config_;
