@@ -72,7 +72,8 @@ const Model& Runner::model(const std::string& name, const std::vector<LoraFile>&
   if (loaded_model_name_ != name || loaded_loras_ != loras || loaded_model_ == nullptr) {
     pipelines_.clear();  // two large models at once would not fit
     loaded_model_.reset();
-    loaded_model_ = with_loras(load_model(name), loras);
+    source_.path_or_name = name;
+    loaded_model_ = with_loras(load_model(source_), loras);
     loaded_model_name_ = name;
     loaded_loras_ = loras;
   }

@@ -10,6 +10,7 @@
 #include "harness/sweep.h"
 #include "interface/image.h"
 #include "interface/lora.h"
+#include "interface/model_source.h"
 #include "interface/pipeline.h"
 #include "reports/report.h"
 
@@ -17,8 +18,9 @@ namespace i2i {
 
 class Runner {
  public:
-  explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage)
-      : device_(std::move(device)), noise_(noise) {}
+  /// @param source  how models are loaded; its name is replaced by each cell's
+  explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage, ModelSource source = {})
+      : device_(std::move(device)), noise_(noise), source_(std::move(source)) {}
 
   /// Never throws for what a cell does wrong: that is its verdict. @throws Error(kUsage) for unknown names
   CellRow run(const Sweep& sweep, const Cell& cell);
@@ -32,6 +34,7 @@ class Runner {
  private:
   std::string device_;
   NoiseMode noise_;
+  ModelSource source_;
   std::string loaded_model_name_;
   std::vector<LoraFile> loaded_loras_;
   std::shared_ptr<const Model> loaded_model_;

@@ -45,9 +45,9 @@ json load_document(const std::string& path) {
 }
 
 void check_keys(const json& document, const std::string& path) {
-  static const std::vector<std::string> known = {"name",        "description", "model",    "scheduler", "dtype",
-                                                 "features",    "request",     "axes",     "metrics",   "bounds",
-                                                 "repetitions", "warmup",      "promises", "profile"};
+  static const std::vector<std::string> known = {"name",   "description", "model",   "model_config", "scheduler",
+                                                 "dtype",  "features",    "request", "axes",         "metrics",
+                                                 "bounds", "repetitions", "warmup",  "promises",     "profile"};
   if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
   for (const auto& [key, value] : document.items()) {
     if (!is_one_of(key, known)) {

@@ -43,7 +43,8 @@ struct Sweep {
 /// Names that may stand under "axes": request fields and run options.
 const std::vector<std::string>& axis_names();
 
-/// @param path       {"name", "model", "request", "axes", "metrics", "bounds", "warmup", "repetitions", "profile",
+/// @param path       {"name", "model", "model_config", "request", "axes", "metrics", "bounds", "warmup", "repetitions",
+/// "profile",
 ///                    "promises": {"cases", "steps"}}
 /// @param overrides  "name=v1,v2" each, replacing or adding one axis
 /// @throws Error(kUsage) naming the key or axis, or the violations of the first cell whose request is invalid

@@ -1,4 +1,4 @@
-// Loads a model from a folder in diffusers layout and brings its tensor names to those of today.
+// Loads a model by name, or from a folder in diffusers layout, whose tensor names it brings to those of today.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -12,6 +12,9 @@
 #include "interface/error.h"
 #include "interface/json_file.h"
 #include "interface/model_files.h"
+#include "interface/model_parts.h"
+#include "interface/model_source.h"
+#include "interface/single_file.h"
 #include "interface/synthetic_model.h"
 
 namespace i2i {
@@ -104,8 +107,6 @@ Weights read_component(const fs::path& folder, const std::string& stem) {
                                                  : read_safetensors(variants.front().string());
 }
 
-std::string shape_text(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape, ",")); }
-
 /// Appends what is wrong with one component's tensors.
 void check_layout(const std::string& component, const Weights& weights, const CheckpointLayout& layout,
                   std::vector<std::string>& problems) {
@@ -127,32 +128,22 @@ void check_layout(const std::string& component, const Weights& weights, const Ch
     if (!expected.contains(name)) problems.push_back(fmt::format("{}: {} is unknown to its config", component, name));
 }
 
-/// What each network hands to the next must have the width that the next expects.
-void check_widths(const ModelConfig& config, const std::string& folder) {
-  std::int64_t text_width = 0;
-  for (const TextEncoderConfig& encoder : config.text_encoders) text_width += encoder.hidden_size;
-  if (text_width != config.unet.cross_attention_dim)
-    throw_broken_file(folder, fmt::format("the UNet's cross_attention_dim is {}, its text encoders give {}",
-                                          config.unet.cross_attention_dim, text_width));
-  const bool two = config.text_encoders.size() == 2;
-  if (config.is_sdxl() != (two || config.requires_aesthetics_score))
-    throw_broken_file(folder, fmt::format("the UNet {} text_time conditioning, but there {} two text encoders",
-                                          two ? "has no" : "has", two ? "are" : "are not"));
-  if (!config.is_sdxl()) return;
-  if (!config.text_encoders.back().with_projection)
-    throw_broken_file(folder,
-                      "the text encoder that SDXL takes its pooled text from is no CLIPTextModelWithProjection");
-  const std::int64_t given =
-      config.time_id_count() * config.unet.addition_time_embed_dim + config.text_encoders.back().projection_dim;
-  if (given != config.unet.projection_class_embeddings_input_dim)
-    throw_broken_file(folder, fmt::format("the UNet's projection_class_embeddings_input_dim is {}, {} are given",
-                                          config.unet.projection_class_embeddings_input_dim, given));
+/// People give the folder into which they put a single file.
+void refuse_folder_of_single_file(const fs::path& folder) {
+  if (is_present(folder / "model_index.json")) return;
+  std::error_code status;
+  for (const auto& entry : fs::directory_iterator(folder, status))
+    if (entry.path().extension() == ".safetensors")
+      throw_broken_file(folder.string(), fmt::format("has no model_index.json; for a model in a single file give the "
+                                                     "file: {}",
+                                                     entry.path().string()));
 }
 
 std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::string& name) {
   const auto config_of = [&](const char* component) {
     return read_json_object((folder / component / "config.json").string());
   };
+  refuse_folder_of_single_file(folder);
   const Json index = read_json_object((folder / "model_index.json").string());
   auto model = std::make_shared<Model>();
   std::vector<std::string> problems;
@@ -168,19 +159,11 @@ std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::stri
     const bool is_second = std::string_view(encoder) == "text_encoder_2";
     const bool left_out = !is_second && index.value(encoder, Json()) == Json::array({nullptr, nullptr});
     if (left_out || (is_second && !is_present(folder / encoder))) continue;
-    TextEncoderConfig config = parse_text_encoder_config(config_of(encoder));
-    const Json named = index.value(encoder, Json());
-    if (named.is_array() && named.size() == 2) config.with_projection = named[1] == "CLIPTextModelWithProjection";
+    const TextEncoderConfig config = read_text_encoder_config(folder, encoder, index);
     model->text_encoder_weights.push_back(normalized_text_encoder(read_component(folder / encoder, "model")));
     check_layout(encoder, model->text_encoder_weights.back(), text_encoder_layout(config), problems);
     model->tokenizers.push_back(Tokenizer::load((folder / tokenizer).string()));
-    const std::int64_t length = model->tokenizers.back().model_max_length();
-    if (length > config.max_position_embeddings)
-      problems.push_back(fmt::format("{}: has {} positions, its tokenizer gives {} tokens", encoder,
-                                     config.max_position_embeddings, length));
-    for (const std::int64_t id : model->tokenizers.back().encode(""))
-      if (id >= config.vocab_size)
-        problems.push_back(fmt::format("{}: knows {} tokens, its tokenizer gives {}", encoder, config.vocab_size, id));
+    check_tokenizer(encoder, config, model->tokenizers.back(), problems);
     model->config.text_encoders.push_back(config);
   }
   if (model->config.text_encoders.empty()) throw_broken_file(folder.string(), "has no text encoder");
@@ -191,9 +174,7 @@ std::shared_ptr<const Model> load_folder(const fs::path& folder, const std::stri
   model->vae_weights = normalized_vae(read_component(folder / "vae", "diffusion_pytorch_model"));
   check_layout("vae", model->vae_weights, vae_layout(model->config.vae), problems);
 
-  if (!problems.empty())
-    throw_broken_file(folder.string(),
-                      fmt::format("{} tensors do not fit: {}", problems.size(), fmt::join(problems, "; ")));
+  throw_problems(folder.string(), problems);
   check_widths(model->config, folder.string());
   return model;
 }
@@ -212,17 +193,29 @@ std::vector<std::pair<std::string, std::string>> named_models() {
   return names;
 }
 
-std::shared_ptr<const Model> load_model(const std::string& path_or_name) {
+std::shared_ptr<const Model> load_model(const ModelSource& source) {
   const c10::NoGradGuard no_grad;
-  if (path_or_name == "scenes") return load_folder(datasets_folder() / "models" / "scenes", path_or_name);
-  for (const SyntheticModel& synthetic : synthetic_models())
-    if (synthetic.name == path_or_name) return make_synthetic_model(synthetic);
+  const std::string& name = source.path_or_name;
   std::error_code status;
-  if (fs::is_directory(path_or_name, status)) return load_folder(path_or_name, path_or_name);
+  const auto known = named_models();
+  const bool is_name = std::ranges::any_of(known, [&](const auto& one) { return one.first == name; });
+  if (!is_name && !fs::is_directory(name, status) && (is_present(name) || name.ends_with(".safetensors")))
+    return load_single_file(name, source.config_folder);
+  if (!source.config_folder.empty())
+    throw Error(ErrorCode::kUsage, fmt::format("--model-config {}: describes a single file, and model \"{}\" is none",
+                                               source.config_folder, name));
+  if (name == "scenes") return load_folder(datasets_folder() / "models" / "scenes", name);
+  for (const SyntheticModel& synthetic : synthetic_models())
+    if (synthetic.name == name) return make_synthetic_model(synthetic);
+  if (fs::is_directory(name, status)) return load_folder(name, name);
   std::vector<std::string> names;
-  for (const auto& [name, description] : named_models()) names.push_back(name);
+  for (const auto& [one, description] : known) names.push_back(one);
   throw Error(ErrorCode::kUsage,
-              fmt::format("model \"{}\" is neither a folder nor one of {}", path_or_name, fmt::join(names, ", ")));
+              fmt::format("model \"{}\" is neither a folder, nor a file, nor one of {}", name, fmt::join(names, ", ")));
+}
+
+std::shared_ptr<const Model> load_model(const std::string& path_or_name) {
+  return load_model(ModelSource{path_or_name, ""});
 }
 
 }  // namespace i2i

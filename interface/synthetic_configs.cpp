@@ -1,5 +1,6 @@
 // The configurations of the synthetic models: those published with SD 1.5, SD 2.1, SDXL and InstructPix2Pix, and small
 // ones of the same five families.
+#include "interface/published_schedulers.h"
 #include "interface/synthetic_model.h"
 
 namespace i2i {
@@ -43,30 +44,12 @@ VaeConfig published_vae(double scaling_factor) {
                            {"scaling_factor", scaling_factor}});
 }
 
-/// Keys that every published Stable Diffusion scheduler has.
-Json scheduler(const char* class_name, const Json& more) {
-  Json config = {{"_class_name", class_name},        {"beta_start", 0.00085},  {"beta_end", 0.012},
-                 {"beta_schedule", "scaled_linear"}, {"clip_sample", false},   {"num_train_timesteps", 1000},
-                 {"set_alpha_to_one", false},        {"skip_prk_steps", true}, {"steps_offset", 1},
-                 {"trained_betas", nullptr}};
-  config.update(more);
-  return config;
-}
-
-Json sdxl_scheduler() {
-  return scheduler("EulerDiscreteScheduler", {{"prediction_type", "epsilon"},
-                                              {"timestep_spacing", "leading"},
-                                              {"interpolation_type", "linear"},
-                                              {"use_karras_sigmas", false},
-                                              {"sample_max_value", 1.0}});
-}
-
 ModelConfig sd15() {
   ModelConfig model;
   model.text_encoders = {clip_large()};
   model.unet = parse_unet_config({{"cross_attention_dim", 768}, {"sample_size", 64}});
   model.vae = published_vae(0.18215);
-  model.scheduler = scheduler("PNDMScheduler", Json::object());
+  model.scheduler = sd15_scheduler();
   return model;
 }
 
@@ -78,7 +61,7 @@ ModelConfig sd21() {
                                   {"sample_size", 96},
                                   {"use_linear_projection", true}});
   model.vae = published_vae(0.18215);
-  model.scheduler = scheduler("DDIMScheduler", {{"prediction_type", "v_prediction"}});
+  model.scheduler = sd21_scheduler();
   return model;
 }
 
@@ -109,7 +92,7 @@ ModelConfig with_source_channels(ModelConfig model) {
 
 ModelConfig sd15_ip2p() {
   ModelConfig model = with_source_channels(sd15());
-  model.scheduler = scheduler("EulerAncestralDiscreteScheduler", Json::object());
+  model.scheduler = instruct_pix2pix_scheduler();
   return model;
 }
 

@@ -59,7 +59,7 @@ int execute(const CheckCommand& command) {
   Request request = parse_request(read_text(command.request_file));
   request.source_image = resolve_source(request.source_image, command.request_file);
   if (!request.seed) request.seed = 0;
-  Runner runner(command.options.device, command.options.noise_mode());
+  Runner runner(command.options.device, command.options.noise_mode(), command.options.model_source());
   const RunOptions& options = command.options;
   const Image& source = runner.source(request.source_image);
   const auto loras = options.loras();

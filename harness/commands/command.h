@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "interface/lora.h"
+#include "interface/model_source.h"
 #include "interface/pipeline.h"
 
 namespace i2i {
@@ -25,6 +26,7 @@ enum ExitCode {
 struct RunOptions {
   std::string model = "scenes";
   std::vector<std::string> lora;  ///< FILE[:WEIGHT] each
+  std::string model_config;  ///< "": what the file itself tells
   std::string device = "cpu";
   std::string dtype = "fp32";
   std::string scheduler;
@@ -36,6 +38,7 @@ struct RunOptions {
   void add_to(CLI::App& command);
   /// Sets the thread count and gives what a run needs. @throws Error(kUsage)
   NoiseMode noise_mode() const;
+  ModelSource model_source() const;
   GenerateOptions generate_options(const ModelConfig& config) const;
   std::vector<LoraFile> loras() const;
   void apply_threads() const;

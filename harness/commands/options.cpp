@@ -10,7 +10,12 @@
 namespace i2i {
 
 void RunOptions::add_to(CLI::App& command) {
-  command.add_option("--model", model, "a name (i2i models) or a folder in diffusers layout")->capture_default_str();
+  command
+      .add_option("--model", model,
+                  "a name (i2i models), a folder in diffusers layout, or a safetensors file in an original layout")
+      ->capture_default_str();
+  command.add_option("--model-config", model_config,
+                     "for a model in a single file: a folder with configs, tokenizer or scheduler in diffusers layout");
   command.add_option("--lora", lora, "FILE[:WEIGHT]: a LoRA file to merge into the model; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
@@ -49,6 +54,8 @@ nlohmann::json write_pictures(const Result& result, const std::string& folder, c
   }
   return images;
 }
+
+ModelSource RunOptions::model_source() const { return {model, model_config}; }
 
 GenerateOptions RunOptions::generate_options(const ModelConfig& config) const {
   GenerateOptions options;

@@ -23,7 +23,7 @@ struct PromisesCommand {
 
 int execute(const PromisesCommand& command) {
   command.options.apply_threads();
-  Runner runner(command.options.device);
+  Runner runner(command.options.device, NoiseMode::kPerImage, command.options.model_source());
   Pipeline& pipeline =
       runner.pipeline(command.implementation, command.options.model, command.options.dtype, command.options.features);
   const SchedulerSpec scheduler =

@@ -81,7 +81,7 @@ void execute(const RunCommand& command) {
   if (command.implementation.starts_with("remote:")) make_pipeline(command.implementation, nullptr, pipeline_options);
 
   const Image source = load_source_image(request.source_image);
-  const auto model = with_loras(load_model(command.options.model), command.options.loras());
+  const auto model = with_loras(load_model(command.options.model_source()), command.options.loras());
   GenerateOptions options = command.options.generate_options(model->config);
   CollectingTrace trace;
   if (!command.dump_file.empty()) options.trace = &trace;

@@ -65,7 +65,7 @@ int execute(const SweepCommand& command) {
   const auto finished = store.finished();
   if (!finished.empty())
     fmt::print(stderr, "{} of {} cells are finished already\n", finished.size(), sweep.cells.size());
-  Runner runner(command.device);
+  Runner runner(command.device, NoiseMode::kPerImage, {"", sweep.document.value("model_config", "")});
   Progress progress(static_cast<int>(sweep.cells.size()), static_cast<int>(finished.size()));
   for (const Cell& cell : sweep.cells) {
     if (finished.contains(cell.key)) continue;
