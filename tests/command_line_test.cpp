@@ -242,6 +242,7 @@ TEST_F(CommandLine, GenerationFailed) {
     expect_error(run_on(cut, implementation), 70, "generation_failed", unet.string());
     expect_error(run_on(no_weights, implementation), 70, "generation_failed", "unet");
     expect_error(run_on(bad_config, implementation), 70, "generation_failed", "config.json");
+    expect_error(run_on((fs::path(kModel) / unet).string(), implementation), 70, "generation_failed", "a part of a model");
   }
 }
 
@@ -288,6 +289,7 @@ TEST_F(CommandLine, UsageErrors) {
       {{"rnu", file}, "run"},
       {{"run"}, "REQUEST.json"},
       {{"run", file, "--modle", kModel}, "--model"},
+      {{"run", file, "--model", kModel, "--model-config", kModel}, "describes a single file"},
       {{"run", file, "--model", kModel, "--impl", "fastest"}, "reference"},
       {{"run", file, "--model", kModel, "--scheduler", "eular"}, "eular"},
       {{"run", file, "--model", kModel, "--scheduler", "ddim:eta=much"}, "eta"},
