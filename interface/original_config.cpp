@@ -219,6 +219,11 @@ VaeConfig infer_vae(const OriginalFile& file, bool is_sdxl) {
   return parsed(file, config, parse_vae_config);
 }
 
+bool infer_aesthetics_score(const UNetConfig& unet, const TextEncoderConfig& pooled) {
+  const std::int64_t numbers_wide = unet.projection_class_embeddings_input_dim - pooled.projection_dim;
+  return unet.text_time_conditioning && numbers_wide == 5 * unet.addition_time_embed_dim;
+}
+
 bool is_cosxl(const OriginalFile& file) { return file.has("edm_vpred.sigma_min") && file.has("edm_vpred.sigma_max"); }
 
 Json infer_scheduler(const OriginalFile& file, const UNetConfig& unet) {

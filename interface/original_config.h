@@ -50,6 +50,10 @@ UNetConfig infer_unet(const OriginalFile& file);
 VaeConfig infer_vae(const OriginalFile& file, bool is_sdxl);
 nlohmann::json infer_scheduler(const OriginalFile& file, const UNetConfig& unet);
 
+/// The refiner is told an aesthetic score in place of the target's height and width: five embedded numbers, not six,
+/// beside the pooled text.
+bool infer_aesthetics_score(const UNetConfig& unet, const TextEncoderConfig& pooled);
+
 /// CosXL's keys: v prediction over EDM's noise levels, which the file gives.
 bool is_cosxl(const OriginalFile& file);
 

@@ -230,12 +230,9 @@ std::shared_ptr<const Model> load_single_file(const std::string& path, const std
     model->text_encoder_weights.push_back(take_tensors(file, component, layout, asked, problems));
     config.text_encoders.push_back(text);
   }
-  // The refiner is told an aesthetic score in place of the target's height and width: five numbers, not six.
-  const std::int64_t numbers_wide =
-      config.unet.projection_class_embeddings_input_dim - config.text_encoders.back().projection_dim;
   config.requires_aesthetics_score = folder.has_index()
                                          ? folder.says("requires_aesthetics_score")
-                                         : config.is_sdxl() && numbers_wide == 5 * config.unet.addition_time_embed_dim;
+                                         : infer_aesthetics_score(config.unet, config.text_encoders.back());
   config.is_cosxl_edit =
       folder.has_index() ? folder.says("is_cosxl_edit") : config.takes_source_as_condition() && is_cosxl(file);
 

@@ -242,7 +242,8 @@ TEST_F(CommandLine, GenerationFailed) {
     expect_error(run_on(cut, implementation), 70, "generation_failed", unet.string());
     expect_error(run_on(no_weights, implementation), 70, "generation_failed", "unet");
     expect_error(run_on(bad_config, implementation), 70, "generation_failed", "config.json");
-    expect_error(run_on((fs::path(kModel) / unet).string(), implementation), 70, "generation_failed", "a part of a model");
+    expect_error(run_on((fs::path(kModel) / unet).string(), implementation), 70, "generation_failed",
+                 "a part of a model");
   }
 }
 

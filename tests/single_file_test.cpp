@@ -179,6 +179,7 @@ ModelConfig published_config(const json& row) {
   config.unet = parse_unet_config(row.at("configs").at("unet"));
   config.vae = parse_vae_config(row.at("configs").at("vae"));
   if (config.is_sdxl()) config.vae.scaling_factor = 0.13025;
+  config.requires_aesthetics_score = row.at("name") == "sdxl-refiner";
   return config;
 }
 
@@ -190,6 +191,7 @@ ModelConfig inferred(const OriginalFile& file) {
   config.unet = infer_unet(file);
   config.vae = infer_vae(file, config.is_sdxl());
   config.scheduler = infer_scheduler(file, config.unet);
+  config.requires_aesthetics_score = infer_aesthetics_score(config.unet, config.text_encoders.back());
   return config;
 }
 
@@ -259,61 +261,101 @@ TEST(OriginalConfig, ForeignSizesAskForAConfig) {
 
 // ------------------------------------------------------------------------------------------------------ without config
 
-/// A model that is small, and yet has what cannot be told from shapes as published: 32 groups, heads 64 wide.
-Weights small_published(const json& unet_changes, bool open_clip, std::int64_t in_channels) {
-  json unet = {{"block_out_channels", {32, 64}},
+// Models that are small, and yet have what cannot be told from shapes as published: 32 groups, heads 64 wide.
+
+TextEncoderConfig small_text(bool open_clip, bool projects) {
+  return parse_text_encoder_config({{"hidden_size", 64},
+                                    {"intermediate_size", 64},
+                                    {"num_hidden_layers", 2},
+                                    {"projection_dim", 32},
+                                    {"hidden_act", open_clip ? "gelu" : "quick_gelu"},
+                                    {"architectures", {projects ? "CLIPTextModelWithProjection" : "CLIPTextModel"}}});
+}
+
+/// @param numbers  that SDXL embeds beside the pooled text; 0 for SD 1 and 2
+Weights small_file(const std::vector<TextEncoderConfig>& encoders, std::int64_t in_channels, std::int64_t numbers) {
+  json unet = {{"block_out_channels", {64, 128}},
                {"down_block_types", {"CrossAttnDownBlock2D", "DownBlock2D"}},
                {"up_block_types", {"UpBlock2D", "CrossAttnUpBlock2D"}},
                {"layers_per_block", 1},
-               {"attention_head_dim", 8},
                {"in_channels", in_channels},
-               {"cross_attention_dim", 64}};
-  unet.update(unet_changes);
+               {"cross_attention_dim", 64 * encoders.size()}};
+  if (numbers > 0)
+    unet.update({{"use_linear_projection", true},
+                 {"addition_embed_type", "text_time"},
+                 {"addition_time_embed_dim", 256},
+                 {"projection_class_embeddings_input_dim", 32 + 256 * numbers}});
   ModelConfig config;
+  config.text_encoders = encoders;
   config.unet = parse_unet_config(unet);
   config.vae = parse_vae_config({{"block_out_channels", {32, 32}},
                                  {"down_block_types", std::vector<std::string>(2, "DownEncoderBlock2D")},
                                  {"up_block_types", std::vector<std::string>(2, "UpDecoderBlock2D")}});
-  config.text_encoders = {parse_text_encoder_config({{"hidden_size", 64},
-                                                     {"intermediate_size", 64},
-                                                     {"num_hidden_layers", 2},
-                                                     {"hidden_act", open_clip ? "gelu" : "quick_gelu"}})};
   Weights file;
   for (const auto& [key, shape] : shapes_of(config)) file[key] = at::full(shape.sizes(), 0.25, at::kHalf);
   return file;
 }
 
-TEST(SingleFile, NeedsNoConfigWhereSizesAreAsPublished) {
+std::shared_ptr<const Model> loaded_alone(const Weights& tensors) {
   const single_files::Scratch scratch("single_file_alone");
   const std::string path = (scratch / "model.safetensors").string();
-  const Weights tensors = small_published(json::object(), false, 8);
   write_safetensors({tensors.begin(), tensors.end()}, path);
-  const auto model = load_model(path);
-  EXPECT_EQ(model->config.unet.block_out_channels, (std::vector<std::int64_t>{32, 64}));
-  EXPECT_EQ(model->config.scheduler.at("_class_name"), "EulerAncestralDiscreteScheduler");
-  EXPECT_TRUE(model->config.takes_source_as_condition());
-  const auto ids = model->tokenizers.at(0).encode("a photo of a cat");
-  EXPECT_EQ(std::vector<std::int64_t>(ids.begin(), ids.begin() + 8),
-            (std::vector<std::int64_t>{49406, 320, 1125, 539, 320, 2368, 49407, 49407}));
+  return load_model(ModelSource{path, ""});
 }
 
-TEST(SingleFile, OpenClipPadsWithTheExclamationMark) {
-  const single_files::Scratch scratch("single_file_open_clip");
-  const std::string path = (scratch / "model.safetensors").string();
-  const Weights tensors = small_published(json::object(), true, 4);
-  write_safetensors({tensors.begin(), tensors.end()}, path);
-  const auto model = load_model(path);
+std::vector<std::int64_t> first_ids(const Tokenizer& tokenizer, const std::string& text, std::ptrdiff_t count) {
+  const auto ids = tokenizer.encode(text);
+  return {ids.begin(), ids.begin() + count};
+}
+
+TEST(SingleFile, NeedsNoConfigWhereSizesAreAsPublished) {
+  const auto ip2p = loaded_alone(small_file({small_text(false, false)}, 8, 0));
+  EXPECT_EQ(ip2p->config.unet.block_out_channels, (std::vector<std::int64_t>{64, 128}));
+  EXPECT_EQ(ip2p->config.unet.num_attention_heads, (std::vector<std::int64_t>{8, 8}));
+  EXPECT_EQ(ip2p->config.scheduler.at("_class_name"), "EulerAncestralDiscreteScheduler");
+  EXPECT_TRUE(ip2p->config.takes_source_as_condition());
+  EXPECT_FALSE(ip2p->config.is_cosxl_edit);
+  EXPECT_EQ(first_ids(ip2p->tokenizers.at(0), "a photo of a cat", 8),
+            (std::vector<std::int64_t>{49406, 320, 1125, 539, 320, 2368, 49407, 49407}));
+  EXPECT_EQ(first_ids(ip2p->tokenizers.at(0), "A cat!! isn't it?", 10),
+            (std::vector<std::int64_t>{49406, 320, 2368, 748, 2923, 713, 585, 286, 49407, 49407}));
+}
+
+TEST(SingleFile, OpenClipEndsOneLayerEarlyAndPadsWithTheExclamationMark) {
+  const auto model = loaded_alone(small_file({small_text(true, false)}, 4, 0));
   EXPECT_EQ(model->config.text_encoders.at(0).num_hidden_layers, 1);  // of the two that the file has
   EXPECT_EQ(model->config.text_encoders.at(0).hidden_act, "gelu");
-  const auto ids = model->tokenizers.at(0).encode("A cat!! isn't it? caf\u00e9");
-  EXPECT_EQ(std::vector<std::int64_t>(ids.begin(), ids.begin() + 13),
+  EXPECT_EQ(first_ids(model->tokenizers.at(0), "A cat!! isn't it? caf\u00e9", 13),
             (std::vector<std::int64_t>{49406, 320, 2368, 0, 0, 2923, 713, 585, 286, 15304, 49407, 0, 0}));
+}
+
+TEST(SingleFile, SdxlItsRefinerAndCosXlAreToldApart) {
+  Weights base = small_file({small_text(false, false), small_text(true, true)}, 8, 6);
+  const auto sdxl = loaded_alone(base);
+  EXPECT_EQ(sdxl->config.scheduler.at("_class_name"), "EulerDiscreteScheduler");
+  EXPECT_EQ(sdxl->config.text_encoders.at(1).num_hidden_layers, 2);
+  EXPECT_EQ(sdxl->config.unet.num_attention_heads, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_FALSE(sdxl->config.requires_aesthetics_score);
+  EXPECT_FALSE(sdxl->config.is_cosxl_edit);
+  EXPECT_EQ(first_ids(sdxl->tokenizers.at(0), "cat", 4), (std::vector<std::int64_t>{49406, 2368, 49407, 49407}));
+  EXPECT_EQ(first_ids(sdxl->tokenizers.at(1), "cat", 4), (std::vector<std::int64_t>{49406, 2368, 49407, 0}));
+
+  base["edm_vpred.sigma_max"] = at::tensor(120.0f);
+  base["edm_vpred.sigma_min"] = at::tensor(0.002f);
+  const auto cosxl = loaded_alone(base);
+  EXPECT_TRUE(cosxl->config.is_cosxl_edit);
+  EXPECT_EQ(cosxl->config.scheduler.at("_class_name"), "EDMEulerScheduler");
+
+  const auto refiner = loaded_alone(small_file({small_text(true, true)}, 4, 5));
+  EXPECT_TRUE(refiner->config.requires_aesthetics_score);
+  EXPECT_EQ(refiner->config.vae.scaling_factor, 0.13025);
+  EXPECT_EQ(refiner->text_encoder_weights.size(), 1u);
 }
 
 TEST(SingleFile, PartsOfAConfigFolderSuffice) {
   const single_files::Scratch scratch("single_file_parts");
   const std::string path = (scratch / "model.safetensors").string();
-  const Weights tensors = small_published(json::object(), false, 4);
+  const Weights tensors = small_file({small_text(false, false)}, 4, 0);
   write_safetensors({tensors.begin(), tensors.end()}, path);
   fs::create_directories(scratch / "config/scheduler");
   const std::string folder = (scratch / "config").string();
