@@ -73,6 +73,7 @@ ImageHeader read_png(Bytes bytes) {
       fail(fmt::format("the PNG file is damaged: a checksum is wrong at byte {}", at));
     }
     if (is("IHDR")) {
+      if (at != 8) fail("the PNG file has a second header");
       header.width = big_endian(data, 0, 4);
       header.height = big_endian(data, 4, 4);
       header.bits_per_sample = data[8];

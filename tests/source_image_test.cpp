@@ -220,6 +220,14 @@ TEST(SourceImage, TruncatedFilesAreRefusedAtEveryLength) {
   EXPECT_GE(cut, 50);
 }
 
+/// Found by ci/fuzz: a second header shorter than the first was read beyond its end.
+TEST(SourceImage, PngsWithASecondHeaderAreRefused) {
+  const std::string first = png_chunk("IHDR", big_endian(2) + big_endian(2) + std::string("\x08\x02\0\0\0", 5));
+  for (const std::size_t length : {0u, 6u, 12u, 13u, 20u})
+    EXPECT_SAYS("second header",
+                refusal(bytes_of("\x89PNG\r\n\x1A\n" + first + png_chunk("IHDR", std::string(length, '\1')))));
+}
+
 /// Anything may come of a damaged file but a crash, another code, or a picture of the wrong size.
 TEST(SourceImage, DamagedFilesGiveAPictureOrARefusal) {
   std::mt19937_64 random(11);
