@@ -8,6 +8,10 @@ if(I2I_SANITIZE)
   target_compile_options(i2i_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(i2i_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(I2I_FUZZ)
+  target_compile_options(i2i_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_compile_definitions(i2i_flags INTERFACE __SANITIZE_ADDRESS__=1)  # g++ says so by itself, clang does not
+endif()
 
 # One precompiled header for all targets that see tensors: a file with libtorch's headers costs 20 s without it. Not in it:
 # torch/nn, which five files of the reference need and which would cost every other file 2 s.
