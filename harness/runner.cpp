@@ -27,8 +27,9 @@ std::string quoted(const std::string& text) {
 }
 
 // One command that runs this cell alone: the request through standard input, both implementations.
-std::string repeat_command(const Cell& cell) {
+std::string repeat_command(const Cell& cell, const std::string& model_config) {
   std::string command = fmt::format("i2i check - --model {}", quoted(cell.model));
+  if (!model_config.empty()) command += " --model-config " + quoted(model_config);
   for (const LoraFile& lora : cell.loras) command += " --lora " + quoted(to_string(lora));
   if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
   if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
@@ -114,7 +115,7 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
   CellRow row;
   row.index = cell.index;
   row.axes = cell.axes;
-  row.command = repeat_command(cell);
+  row.command = repeat_command(cell, source_.config_folder);
   try {
     Request request = cell.request;
     if (!request.seed) request.seed = 0;  // both sides must draw the same noise
