@@ -9,27 +9,25 @@
 namespace i2i::cuda {
 namespace {
 
-using cuda_on_cpu::DeviceBuffer;
-
 constexpr int kHeadSizes[] = {40, 64, 80, 128, 160};
 
 template <typename T>
-void check_self_attention(const AttentionShape& s, unsigned seed) {
-  SCOPED_TRACE(testing::Message() << (std::is_same_v<T, __half> ? "fp16" : "bf16") << ", head size " << s.head_size
-                                  << ", " << s.images << " images of " << s.queries << " tokens, " << s.heads
-                                  << " heads" << (s.causal ? ", causal" : "") << ", seed " << seed);
-  std::mt19937 random(seed);
+void check_self_attention(const AttentionShape& s, std::uint64_t seed) {
+  SCOPED_TRACE(testing::Message() << type_name<T>() << ", head size " << s.head_size << ", " << s.images
+                                  << " images of " << s.queries << " tokens, " << s.heads << " heads"
+                                  << (s.causal ? ", causal" : "") << ", seed " << seed);
+  std::mt19937 random(static_cast<unsigned>(seed));
   const int width = s.heads * s.head_size;
   const auto tokens = as_size(s.images * s.queries), columns = static_cast<std::size_t>(width);
-  const std::vector<T> host = normal_values<T>(tokens * 3 * columns, random);
+  const std::vector<T> host = random_elements<T>(tokens * 3 * columns, random);
   const DeviceBuffer<T> qkv(host, "qkv"), out(tokens * columns, "out");
-  const cudaError_t error = attention(self_attention_of(qkv.data(), out.data(), element_type_of<T>(), s.images,
-                                                        s.queries, s.heads, s.head_size, s.causal),
-                                      nullptr);
+  const cudaError_t error = attention(
+      self_attention_of(qkv.data(), out.data(), element_type<T>(), s.images, s.queries, s.heads, s.head_size, s.causal),
+      nullptr);
   ASSERT_NO_FATAL_FAILURE(expect_clean_launch(error, out));
   const T* q = host.data();
-  expect_as_good_as_fp32(out.host(), attention_formula<double>(s, q, 3 * width, q + width, q + 2 * width, 3 * width),
-                         attention_formula<float>(s, q, 3 * width, q + width, q + 2 * width, 3 * width));
+  expect_as_good_as_float(out.host(), attention_formula<double>(s, q, 3 * width, q + width, q + 2 * width, 3 * width),
+                          attention_formula<float>(s, q, 3 * width, q + width, q + 2 * width, 3 * width));
 }
 
 AttentionShape self(int images, int tokens, int heads, int head_size, bool causal = false) {
@@ -38,7 +36,7 @@ AttentionShape self(int images, int tokens, int heads, int head_size, bool causa
 
 template <typename T>
 void check_head_size(int head_size) {
-  for_seeds_and_landings([&](unsigned seed) {
+  in_random_orders_and_landings([&](std::uint64_t seed) {
     check_self_attention<T>(self(1, 1, 1, head_size), seed);
     check_self_attention<T>(self(2, 33, 2, head_size), seed);
     check_self_attention<T>(self(1, 64, 1, head_size), seed);
@@ -63,29 +61,23 @@ TEST(AttentionKernel, LargeScoresKeepTheirDigits) {
   // Scores of a hundred and more: without the running maximum, 2^x would overflow.
   std::mt19937 random(3);
   const AttentionShape s = self(1, 100, 1, 64);
-  const std::vector<__half> host = normal_values<__half>(100 * 3 * 64, random, 8.0f);
+  const std::vector<__half> host = random_elements<__half>(100 * 3 * 64, random, 0, 8);
   const DeviceBuffer<__half> qkv(host, "qkv"), out(100 * 64, "out");
   ASSERT_NO_FATAL_FAILURE(expect_clean_launch(
       attention(self_attention_of(qkv.data(), out.data(), ElementType::kFloat16, 1, 100, 1, 64, false), nullptr), out));
-  expect_as_good_as_fp32(out.host(),
-                         attention_formula<double>(s, host.data(), 192, host.data() + 64, host.data() + 128, 192),
-                         attention_formula<float>(s, host.data(), 192, host.data() + 64, host.data() + 128, 192));
+  expect_as_good_as_float(out.host(),
+                          attention_formula<double>(s, host.data(), 192, host.data() + 64, host.data() + 128, 192),
+                          attention_formula<float>(s, host.data(), 192, host.data() + 64, host.data() + 128, 192));
 }
 
 TEST(AttentionKernel, IsCleanInTwentySeeds) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-    cuda_on_cpu::options().seed = seed;
-    check_self_attention<__half>(self(1, 130, 1, 64), 1);
-  }
-  cuda_on_cpu::options() = {};
+  in_twenty_orders([] { check_self_attention<__half>(self(1, 130, 1, 64), 1); });
 }
 
 TEST(AttentionKernel, HasNoBankConflicts) {
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
   for (const int head_size : kHeadSizes) {
-    cuda_on_cpu::options().count_traffic = true;
-    check_self_attention<__half>(self(1, 130, 2, head_size), 1);
-    cuda_on_cpu::options() = {};
-    const auto& traffic = cuda_on_cpu::last_report().traffic;
+    const auto traffic = traffic_of([&] { check_self_attention<__half>(self(1, 130, 2, head_size), 1); });
     EXPECT_GT(traffic.shared_requests, 0u);
     EXPECT_EQ(traffic.shared_wavefronts, traffic.shared_ideal) << "head size " << head_size << "\n" << traffic.text();
     EXPECT_LE(static_cast<double>(traffic.global_sectors),
@@ -96,11 +88,10 @@ TEST(AttentionKernel, HasNoBankConflicts) {
 }
 
 TEST(AttentionKernel, EveryModeOfTheTensorCoresIsCloseEnough) {
-  for (const auto mode : {cuda_on_cpu::MmaRounding::kExact, cuda_on_cpu::MmaRounding::kTruncating}) {
-    cuda_on_cpu::options().mma = mode;
+  in_other_roundings([] {
     check_self_attention<__half>(self(1, 100, 1, 64), 2);
-  }
-  cuda_on_cpu::options() = {};
+    check_self_attention<__nv_bfloat16>(self(1, 70, 1, 40), 2);
+  });
 }
 
 TEST(AttentionKernel, RefusesWhatItCannotDo) {

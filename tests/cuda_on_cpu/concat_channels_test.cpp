@@ -2,7 +2,7 @@
 // widths. The verdict is "emulated": no GPU has run it.
 #include "optimized/ops/cuda/concat_channels.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -23,9 +23,7 @@ void check(std::size_t rows, std::size_t a_channels, std::size_t b_channels, std
                             static_cast<std::int64_t>(rows),
                             static_cast<int>(a_channels),
                             static_cast<int>(b_channels)};
-  ASSERT_EQ(concat_channels(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(out.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(concat_channels(call, nullptr), out));
   const auto words = out.host();
   for (std::size_t row = 0, i = 0; row < rows; ++row) {
     for (std::size_t c = 0; c < a_channels + b_channels; ++c, ++i) {
@@ -53,11 +51,14 @@ TEST(ConcatChannelsKernel, IsExact) {
   });
 }
 
+TEST(ConcatChannelsKernel, IsCleanInTwentySeeds) {
+  in_twenty_orders([] { check<std::uint16_t>(70, 40, 24, 1); });
+}
+
 TEST(ConcatChannelsKernel, ReadsAndWritesWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
-  check<std::uint16_t>(16, 320, 640, 1);
-  EXPECT_EQ(cuda_on_cpu::last_report().traffic.global_sectors, 2u * 16 * 960 * 2 / 32);
-  cuda_on_cpu::options() = {};
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  const auto traffic = traffic_of([] { check<std::uint16_t>(16, 320, 640, 1); });
+  EXPECT_EQ(traffic.global_sectors, 2u * 16 * 960 * 2 / 32) << traffic.text();
 }
 
 TEST(ConcatChannelsKernel, RefusesTooMuch) {

@@ -2,7 +2,7 @@
 // combination, type and width. The verdict is "emulated": no GPU has run it.
 #include "optimized/ops/cuda/conv_epilogue.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -51,9 +51,7 @@ void check(const Case& c, std::uint64_t seed) {
                           static_cast<std::int64_t>(c.pixels),
                           static_cast<int>(c.channels),
                           c.silu};
-  ASSERT_EQ(conv_epilogue(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(out_device.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(conv_epilogue(call, nullptr), out_device));
   expect_as_good_as_float(c.in_place ? input_device.host() : out_device.host(),
                           formula<double>(c, as<double>(input), as<double>(bias), as<double>(residual)),
                           formula<float>(c, as<float>(input), as<float>(bias), as<float>(residual)));
@@ -73,14 +71,17 @@ TEST(ConvEpilogueKernel, Float32IsAsGoodAsTheFormula) { in_random_orders(check_a
 TEST(ConvEpilogueKernel, Float16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__half>); }
 TEST(ConvEpilogueKernel, BFloat16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__nv_bfloat16>); }
 
+TEST(ConvEpilogueKernel, IsCleanInTwentySeeds) {
+  in_twenty_orders([] { check<__half>({3, 50, 72, 3, true, true, true}, 1); });
+}
+
 TEST(ConvEpilogueKernel, IsOnePassOfWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
   constexpr std::size_t kPixels = 64, kChannels = 64;
-  check<__half>({1, kPixels, kChannels, 1, true, true}, 1);
+  const auto traffic = traffic_of([] { check<__half>({1, kPixels, kChannels, 1, true, true}, 1); });
   // Input, residual and out once; and every warp reads the 64 channels' bias, a pixel's 128 bytes.
   const std::size_t passes = 3 * kPixels * kChannels * 2 / 32, biases = kPixels * kChannels / (32 * 8) * (128 / 32);
-  EXPECT_EQ(cuda_on_cpu::last_report().traffic.global_sectors, passes + biases);
-  cuda_on_cpu::options() = {};
+  EXPECT_EQ(traffic.global_sectors, passes + biases) << traffic.text();
 }
 
 TEST(ConvEpilogueKernel, RefusesTooMuch) {

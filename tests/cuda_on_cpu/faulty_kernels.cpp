@@ -73,6 +73,34 @@ Report unwritten_shared(float* output) {
   });
 }
 
+Report store_to_shared(float* output, int index) {
+  return run("store_to_shared", dim3(1), dim3(1), 0, [=] {
+    I2I_SHARED(float, staged, 64);
+    float* const first = staged;
+    for (int i = 0; i < 64; ++i) first[i] = 0;
+    first[index] = 1;
+    *output = first[0];
+  });
+}
+
+Report store_to_local(float* output, int index) {
+  return run("store_to_local", dim3(1), dim3(1), 0, [=] {
+    float own[8] = {};
+    float* volatile first = own;  // so that the array stays in memory
+    first[index] = 1;
+    *output = first[0];
+  });
+}
+
+Report store_by_name(float* output, int index) {
+  return run("store_by_name", dim3(1), dim3(1), 0, [=] {
+    I2I_SHARED(float, staged, 64);
+    staged[0] = 0;
+    staged[index] = 1;
+    *output = staged[0];
+  });
+}
+
 Report warp_exchange(float* output, bool synchronised) {
   return run("warp_exchange", dim3(1), dim3(32), 0, [=] {
     I2I_SHARED(float, staged, 32);

@@ -21,6 +21,12 @@ Report divergent_barriers(float* output);
 Report exit_before_barrier(float* output);
 /// Reads a shared array that no thread of the block wrote.
 Report unwritten_shared(float* output);
+/// A scalar store to element `index` of a shared array of 64 floats, and of a local one of 8, through a pointer; a
+/// compiler that knows the array's size sees nothing.
+Report store_to_shared(float* output, int index);
+Report store_to_local(float* output, int index);
+/// The same store, by the array's own name.
+Report store_by_name(float* output, int index);
 /// Lanes exchange through shared memory, with or without __syncwarp.
 Report warp_exchange(float* output, bool synchronised);
 

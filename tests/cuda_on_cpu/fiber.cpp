@@ -1,5 +1,7 @@
 #include "tests/cuda_on_cpu/fiber.h"
 
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -36,30 +38,73 @@ i2i_switch_context:
 #endif
 
 namespace i2i::cuda_on_cpu {
+namespace {
+
+void (*entry_of_all)() = nullptr;
+[[maybe_unused]] Context* left = nullptr;  // the latest to be left
+
+// What has to be said before and after a switch, from the stack that is left and from the one that runs then.
+void announce_switch([[maybe_unused]] void** fake_stack, [[maybe_unused]] Context& from,
+                     [[maybe_unused]] const Context& to) {
+#if defined(__SANITIZE_ADDRESS__)
+  left = &from;
+  __sanitizer_start_switch_fiber(fake_stack, to.stack_bottom, to.stack_bytes);
+#endif
+}
+void confirm_switch([[maybe_unused]] void* fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake_stack, &left->stack_bottom, &left->stack_bytes);
+#endif
+}
+
+void begin_context() {
+  confirm_switch(nullptr);
+  entry_of_all();
+}
+
+void switch_machine(Context& from, const Context& to) {
+#if defined(__x86_64__)
+  i2i_switch_context(&from.stack_pointer, to.stack_pointer);
+#else
+  swapcontext(&from.machine, &to.machine);
+#endif
+}
+
+}  // namespace
 
 void prepare_context(Context& context, char* stack, std::size_t bytes, void (*entry)()) {
+  entry_of_all = entry;
+  context.stack_bottom = stack;
+  context.stack_bytes = bytes;
+  // Frames that were left for good keep their poison.
+  ASAN_UNPOISON_MEMORY_REGION(stack, bytes);
 #if defined(__x86_64__)
   constexpr std::size_t kFrame = 48;
+  void (*const begin)() = begin_context;
   // The first switch "returns" into entry; there the stack must be 8 below a multiple of 16, as after a call.
   char* top = stack + bytes - 16;
   std::memset(top - kFrame, 0, kFrame + 16);
-  std::memcpy(top, static_cast<const void*>(&entry), sizeof(entry));
+  std::memcpy(top, static_cast<const void*>(&begin), sizeof(begin));
   context.stack_pointer = top - kFrame;
 #else
   getcontext(&context.machine);
   context.machine.uc_stack.ss_sp = stack;
   context.machine.uc_stack.ss_size = bytes;
   context.machine.uc_link = nullptr;
-  makecontext(&context.machine, entry, 0);
+  makecontext(&context.machine, begin_context, 0);
 #endif
 }
 
 void switch_context(Context& from, const Context& to) {
-#if defined(__x86_64__)
-  i2i_switch_context(&from.stack_pointer, to.stack_pointer);
-#else
-  swapcontext(&from.machine, &to.machine);
-#endif
+  announce_switch(&from.fake_stack, from, to);
+  switch_machine(from, to);
+  confirm_switch(from.fake_stack);
+}
+
+void leave_context(Context& from, const Context& to) {
+  announce_switch(nullptr, from, to);
+  switch_machine(from, to);
+  __builtin_unreachable();
 }
 
 Stacks::~Stacks() {

@@ -9,20 +9,17 @@
 namespace i2i::cuda {
 namespace {
 
-using cuda_on_cpu::DeviceBuffer;
-
 template <typename T>
-void check_geglu(int rows, int in_channels, int out_channels, bool with_bias, unsigned seed) {
-  SCOPED_TRACE(testing::Message() << (std::is_same_v<T, __half> ? "fp16" : "bf16") << ", " << rows << " rows, "
-                                  << in_channels << " to " << out_channels << ", bias " << with_bias << ", seed "
-                                  << seed);
-  std::mt19937 random(seed);
+void check_geglu(int rows, int in_channels, int out_channels, bool with_bias, std::uint64_t seed) {
+  SCOPED_TRACE(testing::Message() << type_name<T>() << ", " << rows << " rows, " << in_channels << " to "
+                                  << out_channels << ", bias " << with_bias << ", seed " << seed);
+  std::mt19937 random(static_cast<unsigned>(seed));
   const auto m = static_cast<std::size_t>(rows), k = static_cast<std::size_t>(in_channels),
              n = static_cast<std::size_t>(out_channels);
   LinearInputs<T> host{rows, in_channels, 2 * out_channels, {}, {}, {}, {}};
-  host.input = normal_values<T>(m * k, random);
-  host.weight = normal_values<T>(2 * n * k, random, 1 / std::sqrt(static_cast<float>(k)));
-  if (with_bias) host.bias = normal_values<T>(2 * n, random);
+  host.input = random_elements<T>(m * k, random);
+  host.weight = random_elements<T>(2 * n * k, random, 0, 1 / std::sqrt(static_cast<float>(k)));
+  if (with_bias) host.bias = random_elements<T>(2 * n, random);
   const DeviceBuffer<T> input(host.input, "input"), weight(host.weight, "weight"),
       bias(with_bias ? host.bias : std::vector<T>(1), "bias"), out(m * n, "out");
   const Linear call{input.data(),
@@ -30,18 +27,18 @@ void check_geglu(int rows, int in_channels, int out_channels, bool with_bias, un
                     with_bias ? bias.data() : nullptr,
                     nullptr,
                     out.data(),
-                    element_type_of<T>(),
+                    element_type<T>(),
                     rows,
                     in_channels,
                     out_channels,
                     Activation::kNone};
   ASSERT_NO_FATAL_FAILURE(expect_clean_launch(geglu(call, nullptr), out));
-  expect_as_good_as_fp32(out.host(), geglu_formula<double>(host), geglu_formula<float>(host));
+  expect_as_good_as_float(out.host(), geglu_formula<double>(host), geglu_formula<float>(host));
 }
 
 template <typename T>
 void check_all_shapes() {
-  for_seeds_and_landings([](unsigned seed) {
+  in_random_orders_and_landings([](std::uint64_t seed) {
     check_geglu<T>(1, 8, 8, true, seed);
     check_geglu<T>(77, 40, 72, true, seed);
     check_geglu<T>(129, 200, 64, false, seed);
@@ -54,18 +51,19 @@ TEST(GegluKernel, Float16MatchesTheFormula) { check_all_shapes<__half>(); }
 TEST(GegluKernel, BFloat16MatchesTheFormula) { check_all_shapes<__nv_bfloat16>(); }
 
 TEST(GegluKernel, IsCleanInTwentySeeds) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-    cuda_on_cpu::options().seed = seed;
-    check_geglu<__half>(30, 168, 40, true, 1);
-  }
-  cuda_on_cpu::options() = {};
+  in_twenty_orders([] { check_geglu<__half>(30, 168, 40, true, 1); });
+}
+
+TEST(GegluKernel, EveryModeOfTheTensorCoresIsCloseEnough) {
+  in_other_roundings([] {
+    check_geglu<__half>(30, 168, 40, true, 2);
+    check_geglu<__nv_bfloat16>(30, 168, 40, true, 2);
+  });
 }
 
 TEST(GegluKernel, HasNoBankConflictsAndReadsWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
-  check_geglu<__half>(128, 128, 64, false, 1);
-  cuda_on_cpu::options() = {};
-  const auto& traffic = cuda_on_cpu::last_report().traffic;
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  const auto traffic = traffic_of([] { check_geglu<__half>(128, 128, 64, false, 1); });
   EXPECT_GT(traffic.shared_requests, 0u);
   EXPECT_EQ(traffic.shared_wavefronts, traffic.shared_ideal) << traffic.text();
   EXPECT_EQ(traffic.global_sectors, traffic.global_ideal) << traffic.text();

@@ -3,7 +3,7 @@
 // whole sectors. The verdict is "emulated": no GPU has run it.
 #include "optimized/ops/cuda/group_norm_silu.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -91,10 +91,7 @@ void check(const Case& c, std::uint64_t seed) {
   const DeviceBuffer<float> workspace(workspace_bytes / sizeof(float), "workspace");
   call.workspace = workspace_bytes == 0 ? nullptr : workspace.data();
 
-  ASSERT_EQ(group_norm_silu(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(workspace.unwritten_bytes(), 0u);
-  ASSERT_EQ(separate.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(group_norm_silu(call, nullptr), workspace, separate));
   expect_as_good_as_float(
       c.in_place ? input_device.host() : separate.host(),
       formula<double>(c, as<double>(input), as<double>(added), as<double>(weight), as<double>(bias), double{kEps}),
@@ -111,12 +108,19 @@ void check_all_shapes(std::uint64_t seed) {
     check<T>({1, 9, 30, 5, true, true, false, shared}, seed);       // no vectors: 30 channels
     check<T>({1, 5, 7, 7, true, false, true, shared}, seed);        // groups of one channel
     check<T>({1, 3, 24, 1, true, true, false, shared}, seed);       // LayerNorm-like
+    check<T>({3, 20, 24, 3, true, true, false, shared}, seed);      // three images, each with its own added row
+    check<T>({1, 261, 128, 4, true, false, false, shared}, seed);   // two passes: pieces of unequal size in every type
   }
 }
 
 TEST(GroupNormSiluKernel, Float32IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<float>); }
 TEST(GroupNormSiluKernel, Float16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__half>); }
 TEST(GroupNormSiluKernel, BFloat16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__nv_bfloat16>); }
+
+TEST(GroupNormSiluKernel, IsCleanInTwentySeeds) {
+  for (const std::size_t shared : {GroupNormSilu{}.shared_bytes, kTwoPasses})
+    in_twenty_orders([&] { check<__half>({1, 260, 128, 4, true, true, false, shared}, 1); });
+}
 
 TEST(GroupNormSiluKernel, MoreColumnsThanThreadsComeInTurns) {
   check<float>({1, 3, 1032, 3, true, true, false, kTwoPasses}, 1);  // 344 columns: no run of whole sectors and groups
@@ -132,17 +136,15 @@ TEST(GroupNormSiluKernel, ALargeMeanCostsNoDigits) {
 }
 
 TEST(GroupNormSiluKernel, ReadsAndWritesWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
   for (const Case& c : {Case{1, 256, 160, 16}, Case{1, 4096, 32, 8, true, false, false, kTwoPasses}}) {
-    check<__half>(c, 1);
-    const cuda_on_cpu::Traffic& traffic = cuda_on_cpu::last_report().traffic;
+    const auto traffic = traffic_of([&] { check<__half>(c, 1); });
     EXPECT_LE(static_cast<double>(traffic.global_sectors), 1.1 * static_cast<double>(traffic.global_ideal))
         << traffic.text();
     // The sums of a block's threads meet in shared memory once: two lanes in a bank there cost little.
     EXPECT_LE(static_cast<double>(traffic.shared_wavefronts), 1.3 * static_cast<double>(traffic.shared_ideal))
         << traffic.text();
   }
-  cuda_on_cpu::options() = {};
 }
 
 TEST(GroupNormSiluKernel, RefusesWhatItCannotDo) {

@@ -3,7 +3,7 @@
 // has run it.
 #include "optimized/ops/cuda/layer_norm.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -64,10 +64,7 @@ void check(const Case& c, std::uint64_t seed) {
   call.channels = static_cast<int>(c.channels);
   call.eps = kEps;
 
-  ASSERT_EQ(layer_norm(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(out_device.unwritten_bytes(), 0u);
-  ASSERT_EQ(sum_device.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(layer_norm(call, nullptr), out_device, sum_device));
   const auto tail = [&](const std::vector<T>& values) {
     return std::vector<T>(values.end() - static_cast<std::ptrdiff_t>(count), values.end());
   };
@@ -100,6 +97,13 @@ TEST(LayerNormKernel, Float32IsAsGoodAsTheFormula) { in_random_orders(check_all_
 TEST(LayerNormKernel, Float16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__half>); }
 TEST(LayerNormKernel, BFloat16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__nv_bfloat16>); }
 
+TEST(LayerNormKernel, IsCleanInTwentySeeds) {
+  in_twenty_orders([] {
+    check<__half>({9, 320, true, true, false}, 1);
+    check<__half>({9, 37, true, true, false}, 1);
+  });
+}
+
 TEST(LayerNormKernel, ALargeMeanCostsNoDigits) {
   check<float>({4, 640, false, false, false, 1000.0f, 0.1f}, 1);
   check<float>({4, 641, false, false, false, 1000.0f, 0.1f}, 1);
@@ -107,15 +111,15 @@ TEST(LayerNormKernel, ALargeMeanCostsNoDigits) {
 }
 
 TEST(LayerNormKernel, ReadsARowOnceAndWritesItOnce) {
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
   constexpr std::size_t kRows = 8, kChannels = 1280, kSector = 32;
-  cuda_on_cpu::options().count_traffic = true;
-  check<__half>({kRows, kChannels}, 1);
   // Weight and bias are fp32, a lane's eight lie side by side, and are fetched by halves: their sectors are met twice.
-  const std::size_t row = 2 * kChannels * sizeof(__half) / kSector,
-                    weights = 2 * 2 * kChannels * sizeof(float) / kSector;
-  EXPECT_EQ(cuda_on_cpu::last_report().traffic.global_sectors, kRows * (row + weights))
-      << cuda_on_cpu::last_report().traffic.text();
-  cuda_on_cpu::options() = {};
+  const std::size_t row = kChannels * sizeof(__half) / kSector, weights = 2 * 2 * kChannels * sizeof(float) / kSector;
+  for (const bool residual : {false, true}) {
+    const auto traffic = traffic_of([&] { check<__half>({kRows, kChannels, residual, residual}, 1); });
+    // Input and out; with the residual, that and the sum too.
+    EXPECT_EQ(traffic.global_sectors, kRows * ((residual ? 4 : 2) * row + weights)) << traffic.text();
+  }
 }
 
 }  // namespace

@@ -9,8 +9,6 @@
 namespace i2i::cuda {
 namespace {
 
-using cuda_on_cpu::DeviceBuffer;
-
 struct Case {
   int rows, in_channels, out_channels;
   Activation activation;
@@ -18,19 +16,18 @@ struct Case {
 };
 
 template <typename T>
-void check_linear(const Case& c, unsigned seed) {
-  SCOPED_TRACE(testing::Message() << (std::is_same_v<T, __half> ? "fp16" : "bf16") << ", " << c.rows << " rows, "
-                                  << c.in_channels << " to " << c.out_channels << ", activation "
-                                  << static_cast<int>(c.activation) << ", bias " << c.bias << ", residual "
-                                  << c.residual << ", seed " << seed);
-  std::mt19937 random(seed);
+void check_linear(const Case& c, std::uint64_t seed) {
+  SCOPED_TRACE(testing::Message() << type_name<T>() << ", " << c.rows << " rows, " << c.in_channels << " to "
+                                  << c.out_channels << ", activation " << static_cast<int>(c.activation) << ", bias "
+                                  << c.bias << ", residual " << c.residual << ", seed " << seed);
+  std::mt19937 random(static_cast<unsigned>(seed));
   const auto m = static_cast<std::size_t>(c.rows), k = static_cast<std::size_t>(c.in_channels),
              n = static_cast<std::size_t>(c.out_channels);
   LinearInputs<T> host{c.rows, c.in_channels, c.out_channels, {}, {}, {}, {}};
-  host.input = normal_values<T>(m * k, random);
-  host.weight = normal_values<T>(n * k, random, 1 / std::sqrt(static_cast<float>(k)));
-  if (c.bias) host.bias = normal_values<T>(n, random);
-  if (c.residual) host.residual = normal_values<T>(m * n, random);
+  host.input = random_elements<T>(m * k, random);
+  host.weight = random_elements<T>(n * k, random, 0, 1 / std::sqrt(static_cast<float>(k)));
+  if (c.bias) host.bias = random_elements<T>(n, random);
+  if (c.residual) host.residual = random_elements<T>(m * n, random);
   const std::vector<T> none(1);
   const DeviceBuffer<T> input(host.input, "input"), weight(host.weight, "weight"),
       bias(c.bias ? host.bias : none, "bias"), residual(c.residual ? host.residual : none, "residual"),
@@ -40,19 +37,19 @@ void check_linear(const Case& c, unsigned seed) {
                     c.bias ? bias.data() : nullptr,
                     c.residual ? residual.data() : nullptr,
                     out.data(),
-                    element_type_of<T>(),
+                    element_type<T>(),
                     c.rows,
                     c.in_channels,
                     c.out_channels,
                     c.activation};
   ASSERT_NO_FATAL_FAILURE(expect_clean_launch(linear(call, nullptr), out));
-  expect_as_good_as_fp32(out.host(), linear_formula<double>(host, c.activation),
-                         linear_formula<float>(host, c.activation));
+  expect_as_good_as_float(out.host(), linear_formula<double>(host, c.activation),
+                          linear_formula<float>(host, c.activation));
 }
 
 template <typename T>
 void check_all_shapes() {
-  for_seeds_and_landings([](unsigned seed) {
+  in_random_orders_and_landings([](std::uint64_t seed) {
     check_linear<T>({1, 8, 8, Activation::kNone, false, false}, seed);
     check_linear<T>({130, 40, 72, Activation::kNone, true, true}, seed);
     check_linear<T>({66, 200, 136, Activation::kSilu, true, false}, seed);
@@ -65,18 +62,19 @@ TEST(LinearKernel, Float16MatchesTheFormula) { check_all_shapes<__half>(); }
 TEST(LinearKernel, BFloat16MatchesTheFormula) { check_all_shapes<__nv_bfloat16>(); }
 
 TEST(LinearKernel, IsCleanInTwentySeeds) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-    cuda_on_cpu::options().seed = seed;
-    check_linear<__half>({30, 168, 40, Activation::kNone, true, true}, 1);
-  }
-  cuda_on_cpu::options() = {};
+  in_twenty_orders([] { check_linear<__half>({30, 168, 40, Activation::kNone, true, true}, 1); });
+}
+
+TEST(LinearKernel, EveryModeOfTheTensorCoresIsCloseEnough) {
+  in_other_roundings([] {
+    check_linear<__half>({30, 168, 40, Activation::kNone, true, true}, 2);
+    check_linear<__nv_bfloat16>({30, 168, 40, Activation::kGelu, true, false}, 2);
+  });
 }
 
 TEST(LinearKernel, HasNoBankConflictsAndReadsWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
-  check_linear<__half>({128, 128, 128, Activation::kNone, false, false}, 1);
-  cuda_on_cpu::options() = {};
-  const auto& traffic = cuda_on_cpu::last_report().traffic;
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  const auto traffic = traffic_of([] { check_linear<__half>({128, 128, 128, Activation::kNone, false, false}, 1); });
   EXPECT_GT(traffic.shared_requests, 0u);
   EXPECT_EQ(traffic.shared_wavefronts, traffic.shared_ideal) << traffic.text();
   EXPECT_EQ(traffic.global_sectors, traffic.global_ideal) << traffic.text();

@@ -1,9 +1,11 @@
 // Device and shared memory: where it lies, its guard pages and its poison.
 #include "tests/cuda_on_cpu/memory.h"
 
+#include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <map>
 #include <memory>
 
@@ -39,6 +41,9 @@ Region* new_region(std::size_t bytes, const std::string& name, bool shared) {
   region->shared = shared;
   region->shadow.resize(bytes);
   std::memset(region->mapping + page, kPoison, body);
+  // With AddressSanitizer, all but the data itself is out of bounds. (Without, these macros do nothing.)
+  ASAN_POISON_MEMORY_REGION(region->mapping, region->mapping_bytes);
+  ASAN_UNPOISON_MEMORY_REGION(region->data, bytes);
   Region* raw = region.get();
   m.regions[reinterpret_cast<std::uintptr_t>(raw->mapping)] = std::move(region);
   return raw;
@@ -46,6 +51,7 @@ Region* new_region(std::size_t bytes, const std::string& name, bool shared) {
 
 void free_region(Region* region) {
   if (m.latest == region) m.latest = nullptr;
+  ASAN_UNPOISON_MEMORY_REGION(region->mapping, region->mapping_bytes);
   munmap(region->mapping, region->mapping_bytes);
   m.regions.erase(reinterpret_cast<std::uintptr_t>(region->mapping));
 }
@@ -67,10 +73,16 @@ Region* find_region(std::uintptr_t address) {
 DeviceMemory::DeviceMemory(std::size_t bytes, const std::string& name) : data_(new_region(bytes, name, false)->data) {}
 DeviceMemory::~DeviceMemory() { free_region(find_region(reinterpret_cast<std::uintptr_t>(data_))); }
 
-void DeviceMemory::mark_written(bool read_only) {
+void DeviceMemory::copy_from_host(const void* bytes, bool read_only) {
   Region* region = find_region(reinterpret_cast<std::uintptr_t>(data_));
+  if (region->bytes > 0) std::memcpy(data_, bytes, region->bytes);
   region->read_only = read_only;
   mark_initialised(*region);
+}
+
+void DeviceMemory::copy_to_host(void* bytes) const {
+  const Region* region = find_region(reinterpret_cast<std::uintptr_t>(data_));
+  if (region->bytes > 0) std::memcpy(bytes, data_, region->bytes);
 }
 
 std::size_t DeviceMemory::unwritten_bytes() const {

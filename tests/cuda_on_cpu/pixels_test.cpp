@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -17,11 +17,9 @@ void check_to_sample(const std::vector<std::uint8_t>& pixels, std::size_t skippe
   const std::size_t count = pixels.size() - skipped;
   const DeviceBuffer<std::uint8_t> input(pixels, "pixels");
   const DeviceBuffer<T> output(count, "sample");
-  ASSERT_EQ(pixels_to_sample(input.data() + skipped, output.data(), element_type<T>(), static_cast<std::int64_t>(count),
-                             nullptr),
-            cudaSuccess);
-  expect_clean_launch();
-  ASSERT_EQ(output.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(pixels_to_sample(input.data() + skipped, output.data(), element_type<T>(),
+                                                               static_cast<std::int64_t>(count), nullptr),
+                                              output));
   const auto samples = output.host();
   for (std::size_t i = 0; i < count; ++i) {
     const float expected = 2.0f * (static_cast<float>(pixels[skipped + i]) / 255.0f) - 1.0f;
@@ -37,11 +35,10 @@ void check_to_pixels(const std::vector<T>& samples, std::size_t skipped, bool wi
   const DeviceBuffer<T> input(samples, "sample");
   const DeviceBuffer<float> image(with_image ? count : 0, "image");
   const DeviceBuffer<std::uint8_t> bytes(with_bytes ? count : 0, "bytes");
-  ASSERT_EQ(sample_to_pixels(input.data() + skipped, element_type<T>(), with_image ? image.data() : nullptr,
-                             with_bytes ? bytes.data() : nullptr, static_cast<std::int64_t>(count), nullptr),
-            cudaSuccess);
-  expect_clean_launch();
-  ASSERT_EQ(image.unwritten_bytes() + bytes.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(
+      sample_to_pixels(input.data() + skipped, element_type<T>(), with_image ? image.data() : nullptr,
+                       with_bytes ? bytes.data() : nullptr, static_cast<std::int64_t>(count), nullptr),
+      image, bytes));
   const auto images = image.host();
   const auto rounded = bytes.host();
   for (std::size_t i = 0; i < count; ++i) {
@@ -79,20 +76,44 @@ TEST(PixelsKernel, EveryByteBecomesItsSample) {
   });
 }
 
-TEST(PixelsKernel, AnyNumberOfPixelsAtAnyAddress) {
-  std::mt19937 random(1);
-  for (const std::size_t count : {0, 1, 3, 4, 5, 1023, 1024, 1025, 4 * 15 * 3}) {
+template <typename T>
+void check_all_shapes(std::uint64_t seed) {
+  std::mt19937 random(static_cast<unsigned>(seed));
+  for (const std::size_t count : {1, 3, 4, 5, 1023, 1024, 1025, 4 * 15 * 3}) {
     std::vector<std::uint8_t> bytes(count);
     for (auto& byte : bytes) byte = static_cast<std::uint8_t>(random());
-    if (count == 0) continue;
-    check_to_sample<__half>(bytes, 0);
-    check_to_pixels<__half>(random_elements<__half>(count, random), 0);
-    if (count < 4) continue;
-    check_to_sample<__half>(bytes, 1);
-    check_to_pixels<__half>(random_elements<__half>(count, random), 1);
+    for (const std::size_t skipped : {0, 1}) {
+      if (skipped == count) continue;
+      check_to_sample<T>(bytes, skipped);
+      check_to_pixels<T>(random_elements<T>(count, random), skipped);
+    }
   }
+}
+
+TEST(PixelsKernel, AnyNumberOfPixelsAtAnyAddress) {
+  in_random_orders(check_all_shapes<float>);
+  in_random_orders(check_all_shapes<__half>);
+  in_random_orders(check_all_shapes<__nv_bfloat16>);
   EXPECT_EQ(pixels_to_sample(nullptr, nullptr, ElementType::kFloat16, 0, nullptr), cudaSuccess);
   EXPECT_EQ(sample_to_pixels(nullptr, ElementType::kFloat16, nullptr, nullptr, 0, nullptr), cudaSuccess);
+}
+
+TEST(PixelsKernel, IsCleanInTwentySeeds) {
+  const std::vector<std::uint8_t> bytes(1027, 200);
+  const std::vector<__half> samples(1027, __half(0.3f));
+  in_twenty_orders([&] {
+    check_to_sample<__half>(bytes, 0);
+    check_to_pixels<__half>(samples, 0);
+  });
+}
+
+TEST(PixelsKernel, MovesWholeSectors) {
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  constexpr std::size_t kCount = 4096;
+  const auto to_sample = traffic_of([] { check_to_sample<__half>(std::vector<std::uint8_t>(kCount, 7), 0); });
+  EXPECT_EQ(to_sample.global_sectors, kCount * (1 + sizeof(__half)) / 32) << to_sample.text();
+  const auto to_pixels = traffic_of([] { check_to_pixels<__half>(std::vector<__half>(kCount, __half(0.5f)), 0); });
+  EXPECT_EQ(to_pixels.global_sectors, kCount * (sizeof(__half) + sizeof(float) + 1) / 32) << to_pixels.text();
 }
 
 TEST(PixelsKernel, EverySixteenBitSampleBecomesItsPixel) {

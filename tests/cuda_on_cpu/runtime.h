@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -60,16 +59,22 @@ struct Report {
   std::vector<Issue> issues;
   std::uint64_t barriers = 0;
   std::uint64_t collectives = 0;
-  std::uint64_t checked_accesses =
-      0;                              ///< 0 in a build without instrumentation: races and uninitialised reads go unseen
-  std::uint64_t matrix_products = 0;  ///< mma.sync, per warp
-  std::uint64_t matrix_loads = 0;     ///< ldmatrix, per warp
-  Traffic traffic;                    ///< empty unless Options::count_traffic
+  std::uint64_t checked_accesses = 0;  ///< see Checks
+  std::uint64_t matrix_products = 0;   ///< mma.sync, per warp
+  std::uint64_t matrix_loads = 0;      ///< ldmatrix, per warp
+  Traffic traffic;                     ///< empty unless Options::count_traffic
 
   bool clean() const { return issues.empty(); }
   bool has(const std::string& kind) const;
   std::string text() const;
 };
+
+/// What the linked runtime looks at. Barriers, collectives, alignment and bounds of vector accesses are always watched.
+struct Checks {
+  bool accesses;  ///< races, uninitialised reads, writes to inputs, bytes that nobody wrote
+  bool traffic;   ///< Options::count_traffic does something
+};
+Checks checks();
 
 /// Options of the launches to come, and what the latest launch reported.
 Options& options();
@@ -88,9 +93,10 @@ class DeviceMemory {
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
   void* data() const { return data_; }
-  /// Every byte was filled by the host; `read_only` makes a kernel's write to it an issue.
-  void mark_written(bool read_only);
-  /// Bytes that neither host nor kernel wrote (needs the instrumented build).
+  /// Fills every byte; `read_only` makes a kernel's write to it an issue.
+  void copy_from_host(const void* bytes, bool read_only);
+  void copy_to_host(void* bytes) const;
+  /// Bytes that neither host nor kernel wrote (where Checks::accesses).
   std::size_t unwritten_bytes() const;
 
  private:
@@ -105,12 +111,15 @@ class DeviceBuffer {
       : memory_(count * sizeof(T), name), count_(count) {}
   explicit DeviceBuffer(const std::vector<T>& values, const std::string& name = "input", bool read_only = true)
       : DeviceBuffer(values.size(), name) {
-    std::memcpy(memory_.data(), static_cast<const void*>(values.data()), values.size() * sizeof(T));
-    memory_.mark_written(read_only);
+    memory_.copy_from_host(values.data(), read_only);
   }
 
   T* data() const { return static_cast<T*>(memory_.data()); }
-  std::vector<T> host() const { return std::vector<T>(data(), data() + count_); }
+  std::vector<T> host() const {
+    std::vector<T> values(count_);
+    memory_.copy_to_host(values.data());
+    return values;
+  }
   std::size_t unwritten_bytes() const { return memory_.unwritten_bytes(); }
 
  private:

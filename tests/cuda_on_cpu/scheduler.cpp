@@ -48,8 +48,7 @@ Thread* choose_next() {
 [[noreturn]] void leave_to_host() {
   Thread& self = *g.running;
   g.running = nullptr;
-  switch_context(self.context, g.host);
-  __builtin_unreachable();
+  leave_context(self.context, g.host);
 }
 
 void thread_main() {
@@ -64,8 +63,7 @@ void thread_main() {
   Thread* next = choose_next();
   if (next == nullptr) leave_to_host();
   g.running = next;
-  switch_context(self.context, next->context);
-  __builtin_unreachable();
+  leave_context(self.context, next->context);
 }
 
 void report_deadlock() {

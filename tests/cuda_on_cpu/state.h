@@ -16,6 +16,14 @@ namespace i2i::cuda_on_cpu {
 constexpr unsigned kWarpSize = 32;
 constexpr unsigned kFullMask = 0xffffffffu;
 
+/// A build with AddressSanitizer sees every access out of bounds, those of scalars in shared and of local arrays among
+/// them; the shadow, which needs another instrumentation of the kernels, rests.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kAddressSanitizer = true;
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
 struct WarpCall;
 /// Computes a collective's results for all of its lanes at once.
 using CompleteCollective = void (*)(const WarpCall& call);

@@ -2,7 +2,7 @@
 // is "emulated": no GPU has run it.
 #include "optimized/ops/cuda/timestep_embedding.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 
 namespace i2i::cuda {
 namespace {
@@ -21,9 +21,12 @@ std::vector<Real> formula(Real timestep, std::size_t channels, bool flip, Real s
 }
 
 template <typename T>
-void check(std::size_t channels, bool flip, float shift) {
+void check(std::size_t channels, bool flip, float shift, std::uint64_t seed) {
   SCOPED_TRACE(testing::Message() << channels << " channels, flipped " << flip << ", shift " << shift);
-  const std::vector<float> timesteps{0, 0.029f, 1, 3.14159265f, 42.75f, 500, 999, 1024, 8191.5f, 1e6f};
+  std::vector<float> timesteps{0, 0.029f, 1, 3.14159265f, 42.75f, 500, 999, 1024, 8191.5f, 1e6f};
+  std::mt19937 random(static_cast<unsigned>(seed));
+  std::uniform_real_distribution<float> anywhere(0, 1000);
+  for (int k = 0; k < 3; ++k) timesteps.push_back(anywhere(random));
   const DeviceBuffer<float> timesteps_device(timesteps, "timesteps");
   const DeviceBuffer<T> out(timesteps.size() * channels, "out");
   const TimestepEmbedding call{timesteps_device.data(),
@@ -33,9 +36,7 @@ void check(std::size_t channels, bool flip, float shift) {
                                static_cast<int>(channels),
                                flip,
                                shift};
-  ASSERT_EQ(timestep_embedding(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(out.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(timestep_embedding(call, nullptr), out));
   const auto values = out.host();
   for (std::size_t row = 0; row < timesteps.size(); ++row) {
     SCOPED_TRACE(testing::Message() << "timestep " << timesteps[row]);
@@ -47,20 +48,28 @@ void check(std::size_t channels, bool flip, float shift) {
 }
 
 template <typename T>
-void check_all_shapes() {
-  check<T>(320, true, 0);   // the UNet's
-  check<T>(256, true, 0);   // SDXL's sizes
-  check<T>(320, false, 1);  // the other convention
-  check<T>(33, true, 0);    // an odd channel
-  check<T>(40, false, 0);
+void check_all_shapes(std::uint64_t seed) {
+  check<T>(320, true, 0, seed);   // the UNet's
+  check<T>(256, true, 0, seed);   // SDXL's sizes
+  check<T>(320, false, 1, seed);  // the other convention
+  check<T>(33, true, 0, seed);    // an odd channel
+  check<T>(40, false, 0, seed);
 }
 
 TEST(TimestepEmbeddingKernel, IsAsGoodAsTheFormula) {
-  in_random_orders([](std::uint64_t) {
-    check_all_shapes<float>();
-    check_all_shapes<__half>();
-    check_all_shapes<__nv_bfloat16>();
-  });
+  in_random_orders(check_all_shapes<float>);
+  in_random_orders(check_all_shapes<__half>);
+  in_random_orders(check_all_shapes<__nv_bfloat16>);
+}
+
+TEST(TimestepEmbeddingKernel, IsCleanInTwentySeeds) {
+  in_twenty_orders([] { check<__half>(321, true, 0, 1); });
+}
+
+TEST(TimestepEmbeddingKernel, WritesWholeSectors) {
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  const auto traffic = traffic_of([] { check<float>(256, true, 0, 1); });
+  EXPECT_EQ(traffic.global_sectors, traffic.global_ideal) << traffic.text();
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // and width. The verdict is "emulated": no GPU has run it.
 #include "optimized/ops/cuda/unet_input.h"
 
-#include "tests/cuda_on_cpu/rows_testing.h"
+#include "tests/cuda_on_cpu/kernel_check.h"
 #include "tests/cuda_on_cpu/sizes.h"
 
 namespace i2i::cuda {
@@ -30,9 +30,7 @@ void check(int images, int rows, int conditions, int channels, int extra, int pi
                        channels,
                        extra,
                        pixels};
-  ASSERT_EQ(unet_input(call, nullptr), cudaSuccess) << cuda_on_cpu::last_report().text();
-  expect_clean_launch();
-  ASSERT_EQ(out.unwritten_bytes(), 0u);
+  ASSERT_NO_FATAL_FAILURE(expect_clean_launch(unet_input(call, nullptr), out));
   const auto values = out.host();
   std::size_t i = 0;
   for (int row = 0; row < rows; ++row) {
@@ -66,11 +64,14 @@ TEST(UNetInputKernel, IsExact) {
   });
 }
 
+TEST(UNetInputKernel, IsCleanInTwentySeeds) {
+  in_twenty_orders([] { check<__half>(2, 6, 3, 4, 4, 300, 1); });
+}
+
 TEST(UNetInputKernel, StoresWholeSectors) {
-  cuda_on_cpu::options().count_traffic = true;
-  check<__half>(1, 3, 3, 4, 4, 256, 1);
-  EXPECT_EQ(cuda_on_cpu::last_report().traffic.global_sectors, cuda_on_cpu::last_report().traffic.global_ideal);
-  cuda_on_cpu::options() = {};
+  if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
+  const auto traffic = traffic_of([] { check<__half>(1, 3, 3, 4, 4, 256, 1); });
+  EXPECT_EQ(traffic.global_sectors, traffic.global_ideal) << traffic.text();
 }
 
 TEST(UNetInputKernel, RefusesRowsThatAreNoMultiple) {
