@@ -4,12 +4,13 @@
 usage: planted_faults.py [--build build/release] [--kernel NAME ...] [--name PART]
 
 Each row of planted_faults.json is a fault: kernel (its test is NAME_test, the file that compiles it for the CPU is
-emulated_NAME.cpp), name, file (in optimized/ops/cuda), old text (must occur exactly once) and new text. The tests must
-have been built. The unpatched tests run first: a fault found by a test that always fails says nothing. Prints
-"N found of M" and fails unless all are found. Takes minutes: not part of ci/test.
+emulated_NAME.cpp, or the test itself for host code), name, file (in optimized/ops/cuda), old text (must occur exactly
+once) and new text. The tests must have been built. The unpatched tests run first: a fault found by a test that always
+fails says nothing. Prints "N found of M" and fails unless all are found. Takes minutes: not part of ci/test.
 """
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -47,8 +48,10 @@ class Kernel:
         self.build, self.name = build, name
         listing = subprocess.run(["ninja", "-C", str(build), "-t", "commands", f"{name}_test"], text=True, check=True,
                                  capture_output=True).stdout.splitlines()
-        self.compile = without_option(command_with(listing, f"-c {ROOT}/tests/cuda_on_cpu/emulated_{name}.cpp"), "-o",
-                                      "-MF", "-MT")
+        emulated = ROOT / f"tests/cuda_on_cpu/emulated_{name}.cpp"
+        self.is_host_code = not emulated.exists()
+        source = ROOT / f"tests/cuda_on_cpu/{name}_test.cpp" if self.is_host_code else emulated
+        self.compile = without_option(command_with(listing, f"-c {source}"), "-o", "-MF", "-MT")
         self.compile = [word for word in self.compile if word not in ("-MD", "-Werror")]
         link = command_with(listing, f"-o {name}_test ")
         start = next(i for i, word in enumerate(link) if word.endswith(("g++", "c++", "clang++")))
@@ -69,11 +72,13 @@ class Kernel:
             print(compiled.stderr[-2000:])
             return None
         # Before the library that has the clean kernel, which then is not taken from it.
-        objects = [i for i, word in enumerate(self.link) if word.endswith(f"{self.name}_test.cpp.o")]
-        link = self.link[:objects[0] + 1] + [str(patched)] + self.link[objects[0] + 1:] + ["-o", str(program)]
+        test = next(i for i, word in enumerate(self.link) if word.endswith(f"{self.name}_test.cpp.o"))
+        kept = self.link[:test] if self.is_host_code else self.link[:test + 1]
+        link = kept + [str(patched)] + self.link[test + 1:] + ["-o", str(program)]
         subprocess.run(link, cwd=self.build, check=True)
         try:
-            return subprocess.run([str(program)], text=True, capture_output=True, timeout=TEST_SECONDS)
+            return subprocess.run([str(program)], text=True, capture_output=True, timeout=TEST_SECONDS,
+                                  env=dict(os.environ, GTEST_FAIL_FAST="1"))
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(program, 124, f"no end after {TEST_SECONDS} s", "")
 
