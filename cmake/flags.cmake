@@ -39,6 +39,15 @@ function(i2i_executable name)
   i2i_configure_target(${name})
 endfunction()
 
+# i2i_nvtx(FILES...): the files' stages become NVTX ranges where the toolkit's headers are; header-only, nothing to link.
+find_path(NVTX_HEADERS nvtx3/nvtx3.hpp PATHS /usr/local/cuda/include)
+function(i2i_nvtx)
+  if(NVTX_HEADERS)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS I2I_NVTX
+      COMPILE_OPTIONS "-isystem;${NVTX_HEADERS}")
+  endif()
+endfunction()
+
 # i2i_embed(TARGET FILE SYMBOL): makes "generated/SYMBOL.h" with `inline constexpr std::string_view SYMBOL` holding the file.
 function(i2i_embed target file symbol)
   set(output "${CMAKE_BINARY_DIR}/generated/${symbol}.h")

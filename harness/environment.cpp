@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "interface/model_files.h"
+#include "optimized/cuda/backend.h"
 #include "optimized/ops/cpu/kernels.h"
 
 namespace i2i {
@@ -61,8 +62,8 @@ std::vector<std::pair<std::string, std::string>> environment() {
           {"processor", field("/proc/cpuinfo", "model name")},
           {"cores", std::to_string(std::thread::hardware_concurrency())},
           {"threads", std::to_string(at::get_num_threads())},
-          {"vector instructions", fmt::format("{} in libtorch, {} in the optimized operators", at::get_cpu_capability(),
-                                              cpu::kernels().name)},
+          {"vector instructions",
+           fmt::format("{} in libtorch, {} in the optimized operators", at::get_cpu_capability(), cpu::kernels().name)},
           {"memory", field("/proc/meminfo", "MemTotal")},
           {"frequency governor", governor.empty() ? "not readable" : governor},
           {"load average at start", load.substr(0, load.find(' '))},
@@ -82,6 +83,10 @@ std::vector<Finding> examine_machine() {
       file_finding("embedded model", I2I_SOURCE_DIR "/datasets/models/scenes/model_index.json", "--model scenes"));
   const bool gpu = std::filesystem::exists("/dev/nvidia0");
   findings.push_back({"NVIDIA GPU", gpu, gpu ? "/dev/nvidia0" : "none here: --device cuda is skipped, and said so"});
+  for (const char* device : {"cuda", "cuda-emulated"}) {
+    const std::string missing = missing_for_cuda(device);
+    findings.push_back({fmt::format("--device {}", device), missing.empty(), missing.empty() ? "usable" : missing});
+  }
   const bool avx512 = field("/proc/cpuinfo", "flags").find("avx512f") != std::string::npos;
   findings.push_back({"AVX-512", avx512,
                       fmt::format("the optimized operators use {}; {} names another (baseline, avx2, avx512)",

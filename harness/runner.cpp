@@ -27,12 +27,13 @@ std::string quoted(const std::string& text) {
 }
 
 // One command that runs this cell alone: the request through standard input, both implementations.
-std::string repeat_command(const Cell& cell, const std::string& model_config) {
+std::string repeat_command(const Cell& cell, const std::string& model_config, const std::string& device) {
   std::string command = fmt::format("i2i check - --model {}", quoted(cell.model));
   if (!model_config.empty()) command += " --model-config " + quoted(model_config);
   for (const LoraFile& lora : cell.loras) command += " --lora " + quoted(to_string(lora));
   if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
   if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
+  if (device != "cpu") command += " --device " + device;
   if (!cell.features.empty()) command += " --features=" + quoted(cell.features);
   if (cell.guidance_rescale != 0) command += fmt::format(" --guidance-rescale {}", cell.guidance_rescale);
   return command + " <<< " + quoted(to_json(cell.request).dump());
@@ -101,9 +102,11 @@ Runner::Loaded& Runner::loaded(const std::string& implementation, const std::str
   Loaded& slot = pipelines_[key];
   if (slot.pipeline == nullptr) {
     PipelineOptions options;
-    options.device = device_;
     options.dtype = parse_dtype(dtype);
-    if (takes_features) options.features = parse_features(features);
+    if (takes_features) {
+      options.device = device_;
+      options.features = parse_features(features);
+    }
     const PeakMemory memory;
     slot.pipeline = make_pipeline(implementation, loaded_model_, options);
     slot.kept_bytes = std::max<std::int64_t>(0, memory.kept_bytes());
@@ -115,7 +118,7 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
   CellRow row;
   row.index = cell.index;
   row.axes = cell.axes;
-  row.command = repeat_command(cell, source_.config_folder);
+  row.command = repeat_command(cell, source_.config_folder, device_);
   try {
     Request request = cell.request;
     if (!request.seed) request.seed = 0;  // both sides must draw the same noise
@@ -132,7 +135,7 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     check_run(reference_check, reference, loaded_reference.kept_bytes, request, picture, options);
     check_run(optimized_check, optimized, loaded_optimized.kept_bytes, request, picture, options);
     const at::Tensor& images = reference_check.result.images;
-    row.warnings = reference_check.result.warnings;
+    row.warnings = optimized_check.result.warnings;
     row.latents_drift = latents_drift(reference_check.trace, optimized_check.trace);
     row.reference_png = png_of(images[0]);
     row.optimized_png = png_of(optimized_check.result.images[0]);
@@ -155,6 +158,10 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     }
     row.reason = mistrust_reason(images, picture);
     row.verdict = row.reason.empty() ? "passed" : "mistrusted";
+    if (device_ == kEmulatedDevice) {
+      row.warnings.emplace_back("emulated: CUDA's kernels ran on the CPU, no GPU has run this; nothing is timed");
+      return row;
+    }
 
     std::vector<Result> reference_runs, optimized_runs;
     const auto time = [&](Pipeline& timed, std::vector<Result>& runs) {

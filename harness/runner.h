@@ -16,8 +16,12 @@
 
 namespace i2i {
 
+/// CUDA's kernels executed on the CPU: agreement there is "emulated", and time says nothing.
+inline constexpr const char* kEmulatedDevice = "cuda-emulated";
+
 class Runner {
  public:
+  /// @param device  of the optimized implementation; the reference stays on the CPU
   /// @param source  how models are loaded; its name is replaced by each cell's
   explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage, ModelSource source = {})
       : device_(std::move(device)), noise_(noise), source_(std::move(source)) {}

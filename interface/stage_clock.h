@@ -4,12 +4,23 @@
 
 #include <ATen/record_function.h>
 
+#if defined(I2I_NVTX)
+#include <nvtx3/nvtx3.hpp>
+#endif
+
 #include <chrono>
 #include <utility>
 
 #include "interface/pipeline.h"
 
 namespace i2i {
+
+#if defined(I2I_NVTX)
+/// Stages stand in a profiler's timeline under a name of their own; without a profiler a range is one branch.
+struct NvtxDomain {
+  static constexpr const char* name = "i2i";
+};
+#endif
 
 /// Runs `body`, appends {name, step, milliseconds}, and returns what `body` returned.
 template <typename Body>
@@ -24,6 +35,9 @@ auto timed_stage(std::vector<StageTime>& stages, const char* name, int step, Bod
       stages.push_back({name, step, elapsed.count()});
     }
   } stopwatch{stages, name, step};
+#if defined(I2I_NVTX)
+  const nvtx3::scoped_range_in<NvtxDomain> range(nvtx3::event_attributes{name, nvtx3::payload{step}});
+#endif
   RECORD_FUNCTION_WITH_SCOPE(at::RecordScope::USER_SCOPE, name, c10::ArrayRef<const c10::IValue>{}, step);
   return std::forward<Body>(body)();
 }

@@ -14,12 +14,13 @@ namespace i2i {
 
 class Buffers {
  public:
-  explicit Buffers(bool reuse) : reuse_(reuse) {}
+  explicit Buffers(bool reuse, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU)
+      : reuse_(reuse), dtype_(dtype), device_(device) {}
 
-  /// [N,C,H,W] float32 in channels-last memory, or NCHW; contents undefined.
+  /// [N,C,H,W] in channels-last memory, or NCHW; contents undefined.
   at::Tensor image(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, bool channels_last = true);
 
-  /// [N,T,C] float32, contents undefined.
+  /// [N,T,C], contents undefined.
   at::Tensor tokens(std::int64_t n, std::int64_t t, std::int64_t c);
 
   /// Like `shape_of` (an image in channels-last memory or tokens) with `channels` channels.
@@ -42,6 +43,8 @@ class Buffers {
   at::Tensor take(const Key& key);
 
   bool reuse_;
+  at::ScalarType dtype_;
+  at::Device device_;
   std::list<Block> blocks_;
   std::map<Key, std::vector<std::pair<Block*, at::Tensor>>> views_;
 };

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "interface/error.h"
+#include "optimized/ops/cuda/folded_upsample.h"
 
 namespace i2i {
 namespace {
@@ -60,10 +61,20 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   at::Tensor scores =
       at::matmul(query, split_heads(k, heads).transpose(-1, -2)) / std::sqrt(static_cast<double>(query.size(-1)));
   if (causal) {
-    const auto future = at::ones({scores.size(-2), scores.size(-1)}, at::kBool).triu(1);
+    const auto future = at::ones({scores.size(-2), scores.size(-1)}, scores.options().dtype(at::kBool)).triu(1);
     scores = scores.masked_fill(future, -INFINITY);
   }
   return at::matmul(scores.softmax(-1), split_heads(v, heads)).transpose(1, 2).flatten(2);
+}
+
+/// [O,I,3,3] -> [4 O,I,2,2], output channels by (dy, dx, o): folded_upsample.h.
+at::Tensor folded_upsampled_weight(const at::Tensor& weight) {
+  const std::int64_t out = weight.size(0), in = weight.size(1);
+  const at::Tensor source = weight.cpu().permute({0, 2, 3, 1}).contiguous();
+  const at::Tensor folded = at::empty({4 * out, 2, 2, in}, at::kFloat);
+  cuda::fold_upsampled_weight(static_cast<const float*>(source.const_data_ptr()), out, in,
+                              static_cast<float*>(folded.data_ptr()));
+  return folded.permute({0, 3, 1, 2});
 }
 
 }  // namespace
@@ -77,7 +88,7 @@ at::Tensor WeightReader::get(const std::string& name) const {
   const auto found = weights_->find(prefix_ + name);
   if (found == weights_->end())
     throw Error(ErrorCode::kGenerationFailed, fmt::format("no weight named {}{}", prefix_, name));
-  return found->second.to(at::kFloat).contiguous();
+  return found->second.to(device_, at::kFloat).contiguous();
 }
 
 Linear::Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation)
@@ -85,14 +96,16 @@ Linear::Linear(const Runtime& runtime, const WeightReader& reader, ops::Activati
              activation) {}
 
 Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias, ops::Activation activation)
-    : out_(activation == ops::kGeglu ? weight.size(0) / 2 : weight.size(0)), activation_(activation), bias_(bias) {
-  if (runtime.dtype != at::kFloat) {
+    : out_(activation == ops::kGeglu ? weight.size(0) / 2 : weight.size(0)),
+      activation_(activation),
+      bias_(runtime.placed(bias)) {
+  if (runtime.dtype != runtime.activation) {
     half_weight_ = weight.to(runtime.dtype);
   } else if (runtime.features.packed_weights) {
     packed_geglu_ = activation == ops::kGeglu && runtime.features.fused_geglu;
-    packed_ = ops::pack_weight(weight, packed_geglu_);
+    packed_ = ops::pack_weight(runtime.placed(weight), packed_geglu_);
   } else {
-    weight_ = weight;
+    weight_ = runtime.placed(weight);
   }
 }
 
@@ -119,23 +132,26 @@ at::Tensor Linear::operator()(Runtime& runtime, const at::Tensor& x, const ops::
 }
 
 Conv2d::Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t stride, std::int64_t pad_before,
-               std::int64_t pad_after)
-    : stride_(stride), pad_before_(pad_before), pad_after_(pad_after), bias_(reader.get("bias")) {
+               std::int64_t pad_after, bool upsamples)
+    : stride_(stride), pad_before_(pad_before), pad_after_(pad_after), bias_(runtime.placed(reader.get("bias"))) {
   const at::Tensor weight = reader.get("weight");
   out_ = weight.size(0);
   in_ = weight.size(1);
   kernel_ = weight.size(2);
   if (kernel_ == 1) pad_before_ = pad_after_ = 0;
-  if (runtime.dtype != at::kFloat) {
+  if (runtime.dtype != runtime.activation) {
     half_weight_ = weight.to(runtime.dtype).contiguous(at::MemoryFormat::ChannelsLast);
   } else if (runtime.features.packed_weights) {
-    packed_ = ops::pack_weight(weight);
+    packed_ = ops::pack_weight(runtime.placed(weight));
+    if (upsamples && runtime.runs_cuda_kernels() && runtime.features.folded_upsampling && kernel_ == 3)
+      folded_ = ops::pack_weight(runtime.placed(folded_upsampled_weight(weight)));
   } else {
-    weight_ = weight;
+    weight_ = runtime.placed(weight);
   }
 }
 
 bool Conv2d::winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const {
+  if (runtime.runs_cuda_kernels()) return false;  // cuDNN chooses
   if (!runtime.features.winograd || kernel_ != 3 || stride_ != 1 || pad_before_ != 1) return false;
   if (in_ % 16 != 0 || out_ % 16 != 0) return false;
   // Weights are four times as large and come from memory: large ones must serve more tiles. Few channels do not pay for
@@ -159,7 +175,8 @@ at::Tensor Conv2d::run(Runtime& runtime, const at::Tensor& x, const ConvUse& use
     if ((!upsample || enlarged_twofold) && winograd_pays(runtime, x.size(0), height, width)) {
       ops::conv2d_winograd(input, packed_, bias, for_operator(use.residual), upsample, out);
     } else {
-      ops::conv2d(input, packed_, bias, for_operator(use.residual), kernel_, stride_, pad_before_, upsample, out);
+      const at::Tensor& weight = upsample && folded_.defined() ? folded_ : packed_;
+      ops::conv2d(input, weight, bias, for_operator(use.residual), kernel_, stride_, pad_before_, upsample, out);
     }
     return settled(runtime, out);
   }
@@ -190,7 +207,9 @@ at::Tensor Conv2d::upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t
   ConvUse use;
   use.out_height = out_height;
   use.out_width = out_width;
-  if (runtime.features.folded_upsampling && packed_.defined()) return run(runtime, x, use, true);
+  const bool twofold = out_height == 2 * x.size(2) && out_width == 2 * x.size(3);
+  const bool folds = runtime.runs_cuda_kernels() ? folded_.defined() && twofold : packed_.defined();
+  if (runtime.features.folded_upsampling && folds) return run(runtime, x, use, true);
   return run(runtime, at::upsample_nearest2d(x, {out_height, out_width}), {}, false);
 }
 
@@ -204,7 +223,8 @@ at::Tensor GroupNorm::operator()(Runtime& runtime, const at::Tensor& x) const {
     ops::group_norm_silu(input, weight_, bias_, groups_, eps_, silu_, out);
     return settled(runtime, out);
   }
-  const at::Tensor out = at::group_norm(x, groups_, weight_, bias_, eps_);
+  const at::ScalarType type = x.scalar_type();
+  const at::Tensor out = at::group_norm(x, groups_, weight_.to(type), bias_.to(type), eps_);
   return settled(runtime, silu_ ? at::silu(out) : out);
 }
 
@@ -219,7 +239,9 @@ at::Tensor LayerNorm::operator()(Runtime& runtime, const at::Tensor& x) const {
     ops::layer_norm(input, weight_, bias_, eps_, out);
     return settled(runtime, out);
   }
-  return settled(runtime, as_form_of(at::layer_norm(as_tokens(x), {width}, weight_, bias_, eps_), x));
+  const at::ScalarType type = x.scalar_type();
+  const at::Tensor out = at::layer_norm(as_tokens(x), {width}, weight_.to(type), bias_.to(type), eps_);
+  return settled(runtime, as_form_of(out, x));
 }
 
 at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal) {

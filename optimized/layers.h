@@ -19,25 +19,45 @@ namespace i2i {
 struct Runtime {
   Features features;
   Buffers buffers;
-  at::ScalarType dtype = at::kFloat;  ///< of the products in UNet and VAE; everything between them is float32
+  at::ScalarType dtype = at::kFloat;       ///< of the products in UNet and VAE
+  at::ScalarType activation = at::kFloat;  ///< of everything between them
+  at::Device device = at::kCPU;
 
+  /// The CPU: whatever the products' type, everything between them is float32.
   Runtime(const Features& chosen, at::ScalarType product_dtype)
       : features(chosen), buffers(chosen.reused_buffers), dtype(product_dtype) {}
+  /// CUDA's kernels, or their emulation: one type for products and activations.
+  Runtime(const Features& chosen, at::ScalarType type, at::Device where)
+      : features(chosen),
+        buffers(chosen.reused_buffers, type, where),
+        dtype(type),
+        activation(type),
+        device(where) {}
+
+  bool runs_cuda_kernels() const { return activation != at::kFloat; }
+
+  /// A weight where and as products read it.
+  at::Tensor placed(const at::Tensor& weight) const {
+    return weight.defined() ? weight.to(device, activation) : weight;
+  }
 };
 
-/// A checkpoint under a prefix. `get("conv.weight")` is float32 whatever the file holds.
+/// A checkpoint under a prefix. `get("conv.weight")` is float32 whatever the file holds, and on the device.
 class WeightReader {
  public:
-  explicit WeightReader(const Weights& weights, std::string prefix = "")
-      : weights_(&weights), prefix_(std::move(prefix)) {}
+  explicit WeightReader(const Weights& weights, std::string prefix = "", at::Device device = at::kCPU)
+      : weights_(&weights), prefix_(std::move(prefix)), device_(device) {}
 
-  WeightReader operator/(const std::string& name) const { return WeightReader(*weights_, prefix_ + name + "."); }
+  WeightReader operator/(const std::string& name) const {
+    return WeightReader(*weights_, prefix_ + name + ".", device_);
+  }
   bool has(const std::string& name) const { return weights_->count(prefix_ + name) > 0; }
   at::Tensor get(const std::string& name) const;
 
  private:
   const Weights* weights_;
   std::string prefix_;
+  at::Device device_;
 };
 
 class Linear {
@@ -74,8 +94,9 @@ class Conv2d {
  public:
   Conv2d() = default;
   /// @param pad_before  zeros above and left  @param pad_after  below and right
+  /// @param upsamples  upsampled() will be called
   Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t stride = 1, std::int64_t pad_before = 1,
-         std::int64_t pad_after = 1);
+         std::int64_t pad_after = 1, bool upsamples = false);
 
   at::Tensor operator()(Runtime& runtime, const at::Tensor& x, const ConvUse& use = {}) const;
 
@@ -83,7 +104,6 @@ class Conv2d {
   at::Tensor upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t out_height, std::int64_t out_width) const;
 
   bool defined() const { return out_ > 0; }
-  const at::Tensor& bias() const { return bias_; }
 
  private:
   at::Tensor run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const;
@@ -92,6 +112,7 @@ class Conv2d {
   std::int64_t in_ = 0, out_ = 0, kernel_ = 0, stride_ = 1, pad_before_ = 1, pad_after_ = 1;
   at::Tensor bias_;
   at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
+  at::Tensor folded_;                         ///< for CUDA's upsampled(): [4 O,I,2,2], folded_upsample.h
 };
 
 class GroupNorm {

@@ -15,39 +15,61 @@ TORCH_LIBRARY(i2i, library) {
 #undef I2I_CPU_OP
 }
 
-/// The operator's handle, looked up once. Its signature is checked against the schema here.
+thread_local bool emulated_here = false;
+
+/// An operator's handles, each looked up once: of the library for CPU and CUDA, and of the emulated one, which exists
+/// only in programs that link it. Their signature is checked against the schema here.
 template <typename Signature>
-c10::TypedOperatorHandle<Signature> handle(const char* name) {
-  cpu::keep_registered();
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
+class Operator {
+ public:
+  explicit Operator(std::string name) : name_(std::move(name)), handle_(find("i2i::")) { cpu::keep_registered(); }
+
+  template <typename... Arguments>
+  auto call(Arguments&&... arguments) const {
+    if (!emulated_here) return handle_.call(std::forward<Arguments>(arguments)...);
+    if (!emulated_handle_) emulated_handle_ = find("i2i_emulated::");
+    return emulated_handle_->call(std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  c10::TypedOperatorHandle<Signature> find(const char* library) const {
+    return c10::Dispatcher::singleton().findSchemaOrThrow((library + name_).c_str(), "").template typed<Signature>();
+  }
+
+  std::string name_;
+  c10::TypedOperatorHandle<Signature> handle_;
+  mutable std::optional<c10::TypedOperatorHandle<Signature>> emulated_handle_;
+};
 
 }  // namespace
 
+EmulatedKernels::EmulatedKernels(bool on) : before_(emulated_here) { emulated_here = on; }
+EmulatedKernels::~EmulatedKernels() { emulated_here = before_; }
+
 at::Tensor pack_weight(const at::Tensor& weight, bool geglu) {
-  static const auto op = handle<at::Tensor(const at::Tensor&, bool)>("i2i::pack_weight");
+  static const auto op = Operator<at::Tensor(const at::Tensor&, bool)>("pack_weight");
   return op.call(weight, geglu);
 }
 
 void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, Activation activation, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     std::int64_t, const at::Tensor&)>("i2i::linear");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     std::int64_t, const at::Tensor&)>("linear");
   op.call(input, weight, bias, residual, activation, out);
 }
 
 void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     std::int64_t, std::int64_t, std::int64_t, bool, const at::Tensor&)>("i2i::conv2d");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     std::int64_t, std::int64_t, std::int64_t, bool, const at::Tensor&)>("conv2d");
   op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
 }
 
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                      const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     bool, const at::Tensor&)>("i2i::conv2d_winograd");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
+                                     bool, const at::Tensor&)>("conv2d_winograd");
   op.call(input, weight, bias, residual, upsample, out);
 }
 
@@ -86,21 +108,21 @@ void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, con
 
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
                      double eps, bool silu, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, double,
-                                     bool, const at::Tensor&)>("i2i::group_norm_silu");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, double,
+                                     bool, const at::Tensor&)>("group_norm_silu");
   op.call(input, weight, bias, groups, eps, silu, out);
 }
 
 void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
                 const at::Tensor& out) {
   static const auto op =
-      handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor&)>(
-          "i2i::layer_norm");
+      Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor&)>(
+          "layer_norm");
   op.call(input, weight, bias, eps, out);
 }
 
 void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, std::int64_t, bool, const at::Tensor&)>("i2i::self_attention");
+  static const auto op = Operator<void(const at::Tensor&, std::int64_t, bool, const at::Tensor&)>("self_attention");
   op.call(qkv, heads, causal, out);
 }
 
@@ -110,26 +132,26 @@ void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Te
 }
 
 at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads) {
-  static const auto op = handle<at::Tensor(const at::Tensor&, std::int64_t)>("i2i::pack_key_value");
+  static const auto op = Operator<at::Tensor(const at::Tensor&, std::int64_t)>("pack_key_value");
   return op.call(key_value, heads);
 }
 
 void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
                      const at::Tensor& out) {
   static const auto op =
-      handle<void(const at::Tensor&, const at::Tensor&, std::int64_t, std::int64_t, const at::Tensor&)>(
-          "i2i::cross_attention");
+      Operator<void(const at::Tensor&, const at::Tensor&, std::int64_t, std::int64_t, const at::Tensor&)>(
+          "cross_attention");
   op.call(query, key_value, keys, heads, out);
 }
 
 void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("i2i::concat_channels");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("concat_channels");
   op.call(a, b, out);
 }
 
 void unet_input(const at::Tensor& latents, const OptionalTensor& condition, double scale, const at::Tensor& out) {
   static const auto op =
-      handle<void(const at::Tensor&, const OptionalTensor&, double, const at::Tensor&)>("i2i::unet_input");
+      Operator<void(const at::Tensor&, const OptionalTensor&, double, const at::Tensor&)>("unet_input");
   op.call(latents, condition, scale, out);
 }
 
@@ -138,20 +160,20 @@ void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const O
                  double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
                  const OptionalTensor& guided) {
   static const auto op =
-      handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const c10::List<OptionalTensor>&,
+      Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const c10::List<OptionalTensor>&,
                   const at::Tensor&, double, double, const at::Tensor&, const OptionalTensor&, const OptionalTensor&)>(
-          "i2i::guided_step");
+          "guided_step");
   op.call(noise_pred, sample, noise, history, row, guidance_scale, image_guidance_scale, prev_sample, remembered,
           guided);
 }
 
 void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&)>("i2i::pixels_to_sample");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&)>("pixels_to_sample");
   op.call(rgb, out);
 }
 
 void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&)>("i2i::sample_to_pixels");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&)>("sample_to_pixels");
   op.call(sample, out);
 }
 

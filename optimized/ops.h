@@ -15,6 +15,18 @@ namespace i2i::ops {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
+/// While it lives, this thread's operators are CUDA's, executed on the CPU (optimized/cuda/backend.h), or not.
+class EmulatedKernels {
+ public:
+  explicit EmulatedKernels(bool on);
+  ~EmulatedKernels();
+  EmulatedKernels(const EmulatedKernels&) = delete;
+  EmulatedKernels& operator=(const EmulatedKernels&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// The activation argument of linear; the numbers are part of the operator's schema.
 enum Activation : std::int64_t { kNone = 0, kSilu = 1, kQuickGelu = 2, kGelu = 3, kGeglu = 4 };
 

@@ -13,7 +13,7 @@ namespace {
 /// Guidance, then each image's deviation brought back towards the conditional one's (Lin et al. 2023, arXiv:2305.08891,
 /// eq. 14 to 16). @param noise_pred [RB,4,h,w]  @return [B,4,h,w]
 at::Tensor guided_of(const at::Tensor& noise_pred, std::int64_t batch, const Guidance& guidance) {
-  const auto rows = noise_pred.contiguous().chunk(noise_pred.size(0) / batch);
+  const auto rows = noise_pred.to(at::kFloat).contiguous().chunk(noise_pred.size(0) / batch);
   if (rows.size() == 1) return rows[0];
   const at::Tensor& conditional = rows.size() == 2 ? rows[1] : rows[0];
   at::Tensor guided = rows.size() == 2 ? rows[0] + guidance.guidance_scale * (rows[1] - rows[0])
@@ -26,7 +26,7 @@ at::Tensor guided_of(const at::Tensor& noise_pred, std::int64_t batch, const Gui
 
 }  // namespace
 
-Stepper::Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance)
+Stepper::Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance, at::Device device)
     : schedule_(schedule), fused_(features.fused_guided_step), guidance_(guidance) {
   std::vector<float> scalars;
   const auto add = [&](double value) { scalars.push_back(static_cast<float>(value)); };
@@ -45,7 +45,7 @@ Stepper::Stepper(const StepSchedule& schedule, const Features& features, const G
     add(row.remember_sample);
     add(row.remember_noise_pred);
   }
-  scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8});
+  scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8}).to(device);
 }
 
 at::Tensor Stepper::step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,

@@ -23,7 +23,9 @@ struct Guidance {
 class Stepper {
  public:
   /// @param schedule  outlives the stepper
-  Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance);
+  /// @param device    where latents are, and the rows' scalars with them
+  Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance,
+          at::Device device = at::kCPU);
 
   /// The sample after row i; rows are taken in order from 0.
   /// @param noise_pred  [RB,4,h,w], before guidance, R of 1, 2 or 3

@@ -19,7 +19,7 @@ ops::Activation activation_of(const std::string& name) {
 
 OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderConfig& config, const Weights& weights)
     : runtime_(&runtime), config_(config) {
-  const WeightReader reader(weights);
+  const WeightReader reader(weights, "", runtime.device);
   token_embedding_ = (reader / "embeddings").get("token_embedding.weight");
   position_embedding_ = (reader / "embeddings").get("position_embedding.weight");
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
@@ -43,8 +43,9 @@ OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderCo
   release_pages(weights);
 }
 
-TextStates OptimizedTextEncoder::operator()(const at::Tensor& ids) const {
+TextStates OptimizedTextEncoder::operator()(const at::Tensor& token_ids) const {
   Runtime& runtime = *runtime_;
+  const at::Tensor ids = token_ids.to(runtime.device);
   at::Tensor hidden = at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, ids.size(1));
   TextStates states;
   for (const Layer& layer : layers_) {
@@ -58,7 +59,7 @@ TextStates OptimizedTextEncoder::operator()(const at::Tensor& ids) const {
   if (config_.with_projection) {
     // Legacy configs name end-of-text 2, which no tokenizer emits: there it is the largest id (semantics.md section 5).
     const at::Tensor marks = config_.eos_token_id == 2 ? ids : ids.eq(config_.eos_token_id).to(at::kInt);
-    const at::Tensor rows = at::arange(ids.size(0), at::kLong);
+    const at::Tensor rows = at::arange(ids.size(0), ids.options());
     const at::Tensor end = states.last_hidden.index({rows, marks.argmax(-1)});
     states.pooled = at::linear(end, text_projection_);
   }

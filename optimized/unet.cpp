@@ -17,7 +17,7 @@ bool attends(const std::string& block_type) { return block_type.rfind("CrossAttn
 /// has them.
 at::Tensor sinusoids(const at::Tensor& values, std::int64_t channels, bool cosine_first, double freq_shift) {
   const std::int64_t half = channels / 2;
-  const at::Tensor index = at::arange(half, at::kFloat);
+  const at::Tensor index = at::arange(half, values.options().dtype(at::kFloat));
   const at::Tensor frequencies = at::exp(index * (-std::log(10000.0)) / (static_cast<double>(half) - freq_shift));
   const at::Tensor angles = values.to(at::kFloat).unsqueeze(-1) * frequencies;
   at::Tensor embedding =
@@ -38,7 +38,7 @@ OptimizedUNet::Resnet OptimizedUNet::make_resnet(const WeightReader& reader) {
   resnet.index = projection_weights_.size();
   projection_weights_.push_back(reader.get("time_emb_proj.weight"));
   // The projection is added to conv1's output of every pixel, like its bias: one sum serves for both.
-  projection_biases_.push_back(reader.get("time_emb_proj.bias") + resnet.conv1.bias());
+  projection_biases_.push_back(reader.get("time_emb_proj.bias") + reader.get("conv1.bias"));
   projection_sizes_.push_back(projection_weights_.back().size(0));
   return resnet;
 }
@@ -70,17 +70,17 @@ OptimizedUNet::Transformer OptimizedUNet::make_transformer(const WeightReader& r
   return transformer;
 }
 
-OptimizedUNet::OptimizedUNet(Runtime& runtime, const UNetConfig& config, const Weights& weights)
-    : runtime_(&runtime), config_(config) {
-  const WeightReader reader(weights);
+OptimizedUNet::OptimizedUNet(Runtime& runtime, Runtime& once, const UNetConfig& config, const Weights& weights)
+    : runtime_(&runtime), once_(&once), config_(config) {
+  const WeightReader reader(weights, "", runtime.device);
   const std::size_t levels = config.block_out_channels.size();
   conv_in_ = Conv2d(runtime, reader / "conv_in");
-  time_linear1_ = Linear(runtime, reader / "time_embedding.linear_1", ops::kSilu);
-  time_linear2_ = Linear(runtime, reader / "time_embedding.linear_2");
-  if (config.time_cond_proj_dim > 0) time_cond_proj_ = Linear(runtime, reader / "time_embedding.cond_proj");
+  time_linear1_ = Linear(once, reader / "time_embedding.linear_1", ops::kSilu);
+  time_linear2_ = Linear(once, reader / "time_embedding.linear_2");
+  if (config.time_cond_proj_dim > 0) time_cond_proj_ = Linear(once, reader / "time_embedding.cond_proj");
   if (config.text_time_conditioning) {
-    add_linear1_ = Linear(runtime, reader / "add_embedding.linear_1", ops::kSilu);
-    add_linear2_ = Linear(runtime, reader / "add_embedding.linear_2");
+    add_linear1_ = Linear(once, reader / "add_embedding.linear_1", ops::kSilu);
+    add_linear2_ = Linear(once, reader / "add_embedding.linear_2");
   }
   const auto make_level = [&](const WeightReader& from, std::size_t level, std::int64_t resnets, bool with_attention) {
     Level made;
@@ -108,11 +108,11 @@ OptimizedUNet::OptimizedUNet(Runtime& runtime, const UNetConfig& config, const W
     const WeightReader from = reader / fmt::format("up_blocks.{}", i);
     const std::size_t level = levels - 1 - i;  // per-block lists are written for the way down
     up_.push_back(make_level(from, level, config.layers_per_block[level] + 1, attends(config.up_block_types[i])));
-    if (i + 1 < levels) up_.back().resample = Conv2d(runtime, from / "upsamplers.0.conv");
+    if (i + 1 < levels) up_.back().resample = Conv2d(runtime, from / "upsamplers.0.conv", 1, 1, 1, true);
   }
   norm_out_ = GroupNorm(reader / "conv_norm_out", config.norm_num_groups, config.norm_eps, true);
   conv_out_ = Conv2d(runtime, reader / "conv_out");
-  time_projections_ = Linear(runtime, at::cat(projection_weights_), at::cat(projection_biases_));
+  time_projections_ = Linear(once, at::cat(projection_weights_), at::cat(projection_biases_));
   projection_weights_.clear();
   projection_biases_.clear();
 
@@ -145,23 +145,22 @@ TextKeyValues OptimizedUNet::prepare_text(const at::Tensor& encoder_hidden_state
   for (const Level& level : up_) {
     for (const Transformer& transformer : level.transformers) gather(transformer);
   }
-  for (std::size_t i = 0; i < blocks_in_order_.size(); ++i) {
-    all.push_back(
-        make_key_value(*runtime_, blocks_in_order_[i]->key_value(*runtime_, encoder_hidden_states), heads[i]));
-  }
+  const at::Tensor states = encoder_hidden_states.to(runtime_->activation);
+  for (std::size_t i = 0; i < blocks_in_order_.size(); ++i)
+    all.push_back(make_key_value(*runtime_, blocks_in_order_[i]->key_value(*runtime_, states), heads[i]));
   return all;
 }
 
 std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
                                                     const at::Tensor& time_ids, double guidance_scale) const {
-  Runtime& runtime = *runtime_;
+  Runtime& runtime = *once_;
   const auto steps = static_cast<std::int64_t>(timesteps.size());
-  const at::Tensor values = at::tensor(timesteps, at::kDouble);
+  const at::Tensor values = at::tensor(timesteps, at::kDouble).to(runtime.device);
   // As [1,L,C], the form of tokens.
   at::Tensor embedding =
       sinusoids(values, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift).unsqueeze(0);
   if (time_cond_proj_.defined()) {
-    const at::Tensor w = at::full({1}, 1000 * (guidance_scale - 1), at::kFloat);
+    const at::Tensor w = at::full({1}, 1000 * (guidance_scale - 1), embedding.options());
     embedding = embedding + time_cond_proj_(runtime, sinusoids(w, config_.time_cond_proj_dim, false, 1).unsqueeze(0));
   }
   embedding = time_linear2_(runtime, time_linear1_(runtime, embedding));  // [1,L,4C]
@@ -169,7 +168,7 @@ std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& t
   if (config_.text_time_conditioning) {
     sets = pooled.size(0);
     const at::Tensor ids =
-        sinusoids(time_ids.flatten(), config_.addition_time_embed_dim, config_.flip_sin_to_cos, config_.freq_shift);
+        sinusoids(time_ids.to(runtime.device).flatten(), config_.addition_time_embed_dim, config_.flip_sin_to_cos, config_.freq_shift);
     const at::Tensor condition = at::cat({pooled, ids.view({sets, -1})}, -1).unsqueeze(1);  // [S,1,P+6D]
     embedding = embedding.transpose(0, 1) +
                 add_linear2_(runtime, add_linear1_(runtime, condition)).transpose(0, 1);  // [L,S,4C]
@@ -180,7 +179,7 @@ std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& t
   const std::vector<at::Tensor> per_resnet = biases.split_with_sizes(projection_sizes_, -1);
   std::vector<TimeBiases> all(static_cast<std::size_t>(steps));
   for (const at::Tensor& resnet : per_resnet) {
-    const at::Tensor own = resnet.contiguous();  // [L,S,O]
+    const at::Tensor own = resnet.to(runtime_->activation).contiguous();  // [L,S,O]
     for (std::int64_t step = 0; step < steps; ++step)
       all[static_cast<std::size_t>(step)].push_back(own.select(0, step));
   }

@@ -24,7 +24,8 @@ struct DeepFeatures {
 
 class OptimizedUNet {
  public:
-  OptimizedUNet(Runtime& runtime, const UNetConfig& config, const Weights& weights);
+  /// @param once  of the products that are made once per request, for all steps' timestep embeddings
+  OptimizedUNet(Runtime& runtime, Runtime& once, const UNetConfig& config, const Weights& weights);
 
   /// @param encoder_hidden_states  [S,T,D]
   TextKeyValues prepare_text(const at::Tensor& encoder_hidden_states) const;
@@ -77,6 +78,7 @@ class OptimizedUNet {
                      std::vector<at::Tensor>& skips) const;
 
   Runtime* runtime_;
+  Runtime* once_;
   UNetConfig config_;
   Conv2d conv_in_, conv_out_;
   GroupNorm norm_out_;

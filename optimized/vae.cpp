@@ -33,7 +33,7 @@ OptimizedVae::Half OptimizedVae::make_half(const WeightReader& reader, const cha
     if (i + 1 < levels) {
       // The encoder halves with zeros on the right and below only.
       level.resample = down ? Conv2d(*runtime_, from / "downsamplers.0.conv", 2, 0, 1)
-                            : Conv2d(*runtime_, from / "upsamplers.0.conv");
+                            : Conv2d(*runtime_, from / "upsamplers.0.conv", 1, 1, 1, true);
     }
     half.levels.push_back(std::move(level));
   }
@@ -53,7 +53,7 @@ OptimizedVae::Half OptimizedVae::make_half(const WeightReader& reader, const cha
 
 OptimizedVae::OptimizedVae(Runtime& runtime, const VaeConfig& config, const Weights& weights)
     : runtime_(&runtime), config_(config) {
-  const WeightReader reader(weights);
+  const WeightReader reader(weights, "", runtime.device);
   encoder_ = make_half(reader / "encoder", "down_blocks", config.layers_per_block, true);
   decoder_ = make_half(reader / "decoder", "up_blocks", config.layers_per_block + 1, false);
   if (config.use_quant_conv) quant_conv_ = Conv2d(runtime, reader / "quant_conv");

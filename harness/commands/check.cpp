@@ -85,12 +85,15 @@ int execute(const CheckCommand& command) {
                                       default_bounds(options.dtype), problem);
   const std::string mistrust = mistrust_reason(reference_result.images, source);
   const bool passed = all_passed(free_rows) && all_passed(locked_rows) && problem.empty();
+  const bool emulated = options.device == kEmulatedDevice;
   const std::string verdict = !passed ? "failed" : mistrust.empty() ? "passed" : "mistrusted";
 
   if (command.json) {
     nlohmann::json values = nlohmann::json::object();
     for (const MetricRow& row : metrics) values[row.name] = row.value;
     fmt::print("{}\n", nlohmann::json{{"verdict", verdict},
+                                      {"device", options.device},
+                                      {"emulated", emulated},
                                       {"reason", problem.empty() ? mistrust : problem},
                                       {"metrics", values},
                                       {"step_locked", to_json(locked_rows)},
@@ -104,7 +107,8 @@ int execute(const CheckCommand& command) {
                  row.bound ? fmt::format("   bound {:g}, {:.1f}% used", *row.bound, 100 * row.budget_used) : "");
     }
     const std::string reason = problem.empty() ? mistrust : problem;
-    fmt::print("{}{}{}\n", verdict, reason.empty() ? "" : ": ", reason);
+    fmt::print("{}{}{}{}\n", verdict, emulated ? " (emulated: the kernels ran on the CPU, no GPU has run this)" : "",
+               reason.empty() ? "" : ": ", reason);
   }
   return passed ? kPass : kRegression;
 }

@@ -28,7 +28,7 @@ struct RunOptions {
   std::vector<std::string> lora;  ///< FILE[:WEIGHT] each
   std::string model_config;  ///< "": what the file itself tells
   std::string device = "cpu";
-  std::string dtype = "fp32";
+  std::string dtype = "fp32";  ///< bf16 where a device is not the CPU and none is given
   std::string scheduler;
   std::string features;
   std::string noise = "per-image";

@@ -19,9 +19,13 @@ void RunOptions::add_to(CLI::App& command) {
   command.add_option("--lora", lora, "FILE[:WEIGHT]: a LoRA file to merge into the model; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
-  command.add_option("--device", device, "cpu or cuda")->capture_default_str();
-  command.add_option("--dtype", dtype, "precision of the optimized implementation: fp32, bf16 or fp16")
+  command.add_option("--device", device, "cpu, cuda, or cuda-emulated: CUDA's kernels executed on the CPU")
       ->capture_default_str();
+  const CLI::Option* precision = command.add_option(
+      "--dtype", dtype, "precision of the optimized implementation: fp32, bf16 or fp16; bf16 on cuda if not given");
+  command.parse_complete_callback([this, precision] {
+    if (precision->count() == 0 && device != "cpu") dtype = "bf16";
+  });
   command.add_option("--scheduler", scheduler, "NAME[:key=value,...]; the model's own where not given");
   command.add_option("--features", features, "optimisations to switch: name,-name,all,-all (i2i features)");
   command

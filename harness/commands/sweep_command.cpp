@@ -97,7 +97,8 @@ void add_sweep(CLI::App& app, int& exit_code) {
   sweep->add_option("SWEEP.json", command->sweep_file, "the sweep (datasets/sweeps has some)")->required();
   sweep->add_option("--out", command->out, "folder for the results and reports")->required();
   sweep->add_option("-a,--axis", command->axes, "name=v1,v2: replaces or adds one axis");
-  sweep->add_option("--device", command->device, "cpu or cuda")->capture_default_str();
+  sweep->add_option("--device", command->device, "of the optimized implementation: cpu, cuda or cuda-emulated")
+      ->capture_default_str();
   sweep->add_option("--threads", command->threads, "threads to compute with; 0 leaves it to libtorch");
   sweep->add_flag("--fail-fast", command->fail_fast, "stop at the first failed cell");
   sweep->callback([command, &exit_code] { exit_code = execute(*command); });

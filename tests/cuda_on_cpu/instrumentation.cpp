@@ -8,7 +8,7 @@
 namespace i2i::cuda_on_cpu {
 
 static void checked_access(const void* address, std::size_t bytes, Access kind, const void* site) {
-  if (running_thread() == nullptr || in_kernel_stack(address)) return;
+  if (!launch_options().checked || running_thread() == nullptr || in_kernel_stack(address)) return;
   access(*running_thread(), address, bytes, kind, site);
 }
 

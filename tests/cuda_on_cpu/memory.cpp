@@ -17,6 +17,9 @@ namespace {
 struct Memory {
   std::map<std::uintptr_t, std::unique_ptr<Region>> regions;  // by start of the mapping
   std::map<const void*, Region*> static_arrays;
+  // Without checks: plain memory, kept from block to block.
+  std::map<const void*, std::unique_ptr<char[]>> unchecked_arrays;
+  std::vector<char> unchecked_dynamic;
   Region* dynamic = nullptr;
   Region* latest = nullptr;  // most accesses go where the last one went
 } m;
@@ -91,6 +94,11 @@ std::size_t DeviceMemory::unwritten_bytes() const {
 
 // Dynamic shared memory stays mapped from block to block; its bytes count as written by block, and are poisoned again.
 void begin_block_memory(std::size_t dynamic_smem_bytes) {
+  if (!launch_options().checked) {
+    if (m.unchecked_dynamic.size() < dynamic_smem_bytes + kAlignment)
+      m.unchecked_dynamic.resize(dynamic_smem_bytes + kAlignment);
+    return;
+  }
   if (m.dynamic != nullptr && m.dynamic->bytes != dynamic_smem_bytes) {
     free_region(m.dynamic);
     m.dynamic = nullptr;
@@ -108,9 +116,20 @@ void end_block_memory() {
   m.static_arrays.clear();
 }
 
-void* dynamic_smem() { return m.dynamic == nullptr ? nullptr : m.dynamic->data; }
+void* dynamic_smem() {
+  if (!launch_options().checked) {
+    char* const memory = m.unchecked_dynamic.data();
+    return memory + (kAlignment - reinterpret_cast<std::uintptr_t>(memory) % kAlignment) % kAlignment;
+  }
+  return m.dynamic == nullptr ? nullptr : m.dynamic->data;
+}
 
 void* static_smem(const void* key, std::size_t bytes) {
+  if (!launch_options().checked) {
+    auto& array = m.unchecked_arrays[key];
+    if (array == nullptr) array = std::make_unique<char[]>(bytes);
+    return array.get();
+  }
   Region*& region = m.static_arrays[key];
   if (region == nullptr) region = new_region(bytes, "shared array", true);
   return region->data;

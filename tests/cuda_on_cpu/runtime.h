@@ -32,6 +32,9 @@ struct Options {
   AsyncCopies async_copies = AsyncCopies::kCoin;
   MmaRounding mma = MmaRounding::kFloatChain;
   bool count_traffic = false;                   ///< fills Report::traffic; slow
+  /// Off: memory is neither watched nor poisoned, and a cp.async arrives at issue. For whole programs over kernels that
+  /// their own tests have checked; barriers and collectives are still held to their rules.
+  bool checked = true;
   std::size_t max_dynamic_smem_bytes = 232448;  ///< what a launch may ask for (sm_90; sm_80: 166912, sm_86: 101376)
 };
 

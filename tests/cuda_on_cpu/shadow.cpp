@@ -126,6 +126,7 @@ void write_byte(Shadow& byte, const Moment& current, const Place& place, Access 
 }  // namespace
 
 void access(Thread& thread, const void* address, std::size_t bytes, Access kind, const void* site) {
+  if (!launch_options().checked) return;
   Region* region = find_region(reinterpret_cast<std::uintptr_t>(address));
   if (region == nullptr) return;  // host globals and tables
   ++launch_report().checked_accesses;

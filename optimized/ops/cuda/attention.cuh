@@ -111,6 +111,8 @@ inline cudaError_t launch_attention(const Attention& a, cudaStream_t stream) {
 template <typename T>
 inline cudaError_t launch_attention_of_head_size(const Attention& a, cudaStream_t stream) {
   switch (a.head_size) {
+    case 32:
+      return launch_attention<T, 32>(a, stream);
     case 40:
       return launch_attention<T, 40>(a, stream);
     case 64:

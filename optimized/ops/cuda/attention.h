@@ -25,7 +25,7 @@ struct Attention {
   int queries;
   int keys;  ///< at least 1
   int heads;
-  int head_size;  ///< 40, 64, 80, 128 or 160
+  int head_size;  ///< 32, 40, 64, 80, 128 or 160
   bool causal;    ///< query i sees keys 0 .. i
 };
 

@@ -119,6 +119,8 @@ inline cudaError_t launch_cross_attention_of_keys(const Attention& a, cudaStream
 template <typename T>
 inline cudaError_t launch_cross_attention_of_head_size(const Attention& a, cudaStream_t stream) {
   switch (a.head_size) {
+    case 32:
+      return launch_cross_attention_of_keys<T, 32>(a, stream);
     case 40:
       return launch_cross_attention_of_keys<T, 40>(a, stream);
     case 64:

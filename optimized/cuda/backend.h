@@ -1,0 +1,70 @@
+// What the pipeline asks of CUDA beside operators: a device, marks in time, memory, and a step captured as one graph.
+// Two backends fulfil it from the same bindings (optimized/ops/cuda/torch): the GPU's, a shared object that is loaded
+// where a GPU is asked for (gpu_backend.cpp), and the emulated one, which a program links to execute our kernels on the
+// CPU (tests/cuda_emulated). Called by pipeline.cpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace i2i {
+
+/// Work on tensors that is captured once per shape and then replayed. Its memory is its own and stays where it is.
+class CapturedWork {
+ public:
+  /// Reads only `inputs`, and weights that live as long as this; allocates as it likes; does not wait for the device.
+  using Work = std::function<at::Tensor(const std::vector<at::Tensor>& inputs)>;
+
+  virtual ~CapturedWork() = default;
+
+  /// What `work` makes of the inputs. The result is overwritten by the next call with the same key.
+  /// @param key  everything that `work` depends on beside the values of its inputs
+  virtual at::Tensor run(const std::string& key, const std::vector<at::Tensor>& inputs, const Work& work) = 0;
+};
+
+struct DeviceMemory {
+  std::int64_t free_bytes = 0;
+  std::int64_t total_bytes = 0;  ///< 0: not known
+};
+
+class CudaBackend {
+ public:
+  virtual ~CudaBackend() = default;
+
+  /// Where tensors live: cuda, or cpu for the emulated one.
+  virtual at::Device device() const = 0;
+  virtual bool emulated() const = 0;
+
+  /// "operator: why" -> how many calls ATen made so far because no kernel of ours has the shape.
+  virtual std::map<std::string, std::int64_t> substitutes() const = 0;
+
+  /// @param most  captures that are kept; the one that was not used for longest goes first
+  virtual std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) = 0;
+
+  /// A moment on the device's stream. Marks are numbered from 0 after forget_marks().
+  virtual int mark() = 0;
+  /// Waits for the later mark. @param from, to  numbers that mark() gave
+  virtual double milliseconds_between(int from, int to) = 0;
+  virtual void forget_marks() = 0;
+
+  virtual DeviceMemory memory() const = 0;
+  /// Gives cached memory back to the device, as after a failed allocation.
+  virtual void release_cached_memory() = 0;
+};
+
+/// The backend of device "cuda" or "cuda-emulated". @throws Error(kUsage) saying what is missing and how to get it
+CudaBackend& cuda_backend(const std::string& device);
+
+/// What `i2i doctor` says about the device: "" where it can be used, otherwise what is missing.
+std::string missing_for_cuda(const std::string& device);
+
+/// How the emulated backend makes itself known, from a program that links it.
+void provide_emulated_cuda_backend(CudaBackend* backend);
+
+}  // namespace i2i

@@ -1,0 +1,95 @@
+// What the torch bindings of the CUDA operators share: how a tensor is seen by a kernel, the stream, and what becomes of
+// a launch's error. The same sources are compiled twice: for the GPU (device_gpu.cpp, key CUDA of library i2i), and for
+// the CPU over the emulated kernels (tests/cuda_emulated, key CPU of library i2i_emulated).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <driver_types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "optimized/ops/cuda/element_type.h"
+
+namespace i2i::cuda_ops {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+/// [N,C,H,W] in channels-last memory, or [..., C] contiguous, of one type.
+struct Rows {
+  void* data;
+  cuda::ElementType type;
+  std::int64_t count;  ///< rows of all images together
+  int width;
+  int images;  ///< the first dimension
+
+  std::int64_t per_image() const { return count / images; }
+};
+
+/// @throws c10::Error (an internal mistake, never a user's) where dtype or memory layout is another
+Rows rows_of(const at::Tensor& tensor, const char* what);
+
+/// The tensor as [rows, channels], without copying.
+at::Tensor matrix_of(const at::Tensor& tensor);
+
+/// Pointer of a contiguous fp32 tensor of so many elements.
+float* floats_of(const at::Tensor& tensor, std::int64_t count, const char* what);
+float* floats_of(const OptionalTensor& tensor, std::int64_t count, const char* what);
+
+/// Pointer of a tensor of `rows`' type with so many elements, or null where there is none.
+const void* like_rows(const OptionalTensor& tensor, const Rows& rows, std::int64_t count, const char* what);
+
+/// The stream that launches go to.
+cudaStream_t stream();
+
+/// What CUDA, or the emulation, says about a failed launch.
+std::string explain(cudaError_t error);
+
+/// @return false where the launcher refuses the shape: the caller then computes by ATen, which is counted
+/// @throws c10::Error naming the operator where the launch failed
+bool launched(cudaError_t error, const char* name);
+
+/// The same for kernels that take every shape. @throws c10::Error also where the launcher refuses
+void check_launched(cudaError_t error, const char* name);
+
+/// Counts a call that ATen makes, because no kernel has the shape.
+void count_substitute(const char* name, const std::string& why);
+std::map<std::string, std::int64_t> substitutes();
+
+/// x w^T and x * w with sums in fp32 and one rounding, by the GPU's libraries; on a CPU computed in fp32.
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight);
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t padding);
+
+/// Attention by ATen. @param heads  of [N,T,C] tensors
+at::Tensor plain_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, std::int64_t heads,
+                           bool causal);
+
+/// Every operator of optimized/ops.inc, with its arguments; what they compute stands there.
+at::Tensor pack_weight(const at::Tensor& weight, bool geglu);
+void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out);
+void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+            bool upsample, const at::Tensor& out);
+void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                     const OptionalTensor& residual, bool upsample, const at::Tensor& out);
+void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
+                     double eps, bool silu, const at::Tensor& out);
+void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
+                const at::Tensor& out);
+void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out);
+at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads);
+void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
+                     const at::Tensor& out);
+void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out);
+void unet_input(const at::Tensor& latents, const OptionalTensor& condition, double scale, const at::Tensor& out);
+void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
+                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
+                 const OptionalTensor& guided);
+void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out);
+void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out);
+
+}  // namespace i2i::cuda_ops

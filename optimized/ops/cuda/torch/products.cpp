@@ -1,0 +1,144 @@
+// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours; GEGLU
+// and GELU inside products of ours.
+#include <ATen/ATen.h>
+
+#include "optimized/ops.h"
+#include "optimized/ops/cuda/conv_epilogue.h"
+#include "optimized/ops/cuda/geglu.h"
+#include "optimized/ops/cuda/linear.h"
+#include "optimized/ops/cuda/torch/binding.h"
+
+namespace i2i::cuda_ops {
+namespace {
+
+/// out = act(input + bias) + residual; `input` may be `out`. @param bias  [O] or [S,O]
+void epilogue(const at::Tensor& input, const OptionalTensor& bias, const OptionalTensor& residual, bool silu,
+              const at::Tensor& out, const char* name) {
+  const Rows x = rows_of(input, name), y = rows_of(out, name);
+  TORCH_CHECK(x.count == y.count && x.width == y.width && x.type == y.type, name, ": ", input.sizes(), " to ",
+              out.sizes());
+  cuda::ConvEpilogue call{};
+  call.input = x.data;
+  call.bias_rows = bias.has_value() && bias->dim() == 2 ? static_cast<int>(bias->size(0)) : 1;
+  call.bias = like_rows(bias, x, std::int64_t{call.bias_rows} * x.width, name);
+  call.residual = like_rows(residual, x, x.count * x.width, name);
+  call.out = y.data;
+  call.type = x.type;
+  // Rows that share their bias may be cut into images of any size.
+  call.images = call.bias_rows > 1 ? y.images : 1;
+  TORCH_CHECK(y.images % call.bias_rows == 0, name, ": ", call.bias_rows, " biases for ", y.images, " images");
+  call.pixels = x.count / call.images;
+  call.channels = x.width;
+  call.silu = silu;
+  if (std::int64_t{call.pixels} * call.channels >= std::int64_t{1} << 31) {
+    call.images = y.images;
+    call.pixels = y.per_image();
+  }
+  check_launched(cuda::conv_epilogue(call, stream()), name);
+}
+
+/// A product of ours with everything inside. @return whether there is a kernel for the shape
+bool fused(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+           const OptionalTensor& residual, ops::Activation activation, const at::Tensor& out) {
+  const Rows x = rows_of(input, "linear input"), y = rows_of(out, "linear out");
+  cuda::Linear call{};
+  call.input = x.data;
+  call.weight = like_rows(weight, x, weight.numel(), "linear weight");
+  call.bias = like_rows(bias, x, weight.size(0), "linear bias");
+  call.residual = like_rows(residual, y, y.count * y.width, "linear residual");
+  call.out = y.data;
+  call.type = x.type;
+  call.rows = static_cast<int>(x.count);
+  call.in_channels = x.width;
+  call.out_channels = y.width;
+  if (activation == ops::kGeglu) return launched(cuda::geglu(call, stream()), "geglu");
+  call.activation = static_cast<cuda::Activation>(activation);
+  return launched(cuda::linear(call, stream()), "linear");
+}
+
+/// The same by ATen, for what no kernel has a shape.
+at::Tensor plain(const at::Tensor& rows, const at::Tensor& weight, const OptionalTensor& bias,
+                 ops::Activation activation) {
+  at::Tensor x = product(rows, weight).to(at::kFloat);
+  if (bias.has_value()) x = x + *bias;
+  if (activation == ops::kQuickGelu) return x * at::sigmoid(x * 1.702);
+  if (activation == ops::kGelu) return at::gelu(x);
+  const auto parts = x.chunk(2, -1);
+  return parts[0] * at::gelu(parts[1]);
+}
+
+/// Zeros above and left, and as many below and right as make `out` (kernel x kernel windows, `stride` apart).
+at::Tensor padded_convolution(const at::Tensor& input, const at::Tensor& weight, std::int64_t kernel,
+                              std::int64_t stride, std::int64_t before, const at::Tensor& out) {
+  const std::int64_t below = (out.size(2) - 1) * stride + kernel - input.size(2) - before;
+  const std::int64_t right = (out.size(3) - 1) * stride + kernel - input.size(3) - before;
+  // A convolution with equal padding leaves out what a stride does not reach.
+  const auto same = [&](std::int64_t after) { return after == before || (stride > 1 && after == before - 1); };
+  if (same(below) && same(right)) return convolution(input, weight, stride, before);
+  return convolution(at::constant_pad_nd(input, {before, right, before, below}), weight, stride, 0);
+}
+
+/// folded_upsample.h: four 2 x 2 convolutions of the small picture, as one with four times the channels, whose results
+/// interleave. @param weight  [4 O,I,2,2], output channels by (dy, dx, o)
+void folded_convolution(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& out) {
+  const std::int64_t channels = out.size(1), height = input.size(2), width = input.size(3);
+  TORCH_CHECK(out.size(2) == 2 * height && out.size(3) == 2 * width && weight.size(0) == 4 * channels,
+              "conv2d: folded weight ", weight.sizes(), " for ", input.sizes(), " to ", out.sizes());
+  const at::Tensor all = convolution(input, weight, 1, 1);  // [N,4 O,H + 1,W + 1]
+  for (std::int64_t dy = 0; dy < 2; ++dy) {
+    for (std::int64_t dx = 0; dx < 2; ++dx) {
+      out.slice(2, dy, {}, 2).slice(3, dx, {}, 2).copy_(
+          all.narrow(1, (2 * dy + dx) * channels, channels).narrow(2, dy, height).narrow(3, dx, width));
+    }
+  }
+}
+
+}  // namespace
+
+at::Tensor pack_weight(const at::Tensor& weight, bool) {
+  return weight.dim() == 4 ? weight.contiguous(at::MemoryFormat::ChannelsLast) : weight.contiguous();
+}
+
+void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
+  const auto act = static_cast<ops::Activation>(activation);
+  TORCH_CHECK(act >= ops::kNone && act <= ops::kGeglu, "linear: activation ", activation);
+  if (act == ops::kNone || act == ops::kSilu) {
+    const at::Tensor rows = product(matrix_of(input), weight);
+    if (!bias.has_value() && !residual.has_value() && act == ops::kNone) {
+      matrix_of(out).copy_(rows);
+      return;
+    }
+    const at::Tensor flat_residual = residual.has_value() ? matrix_of(*residual) : at::Tensor();
+    epilogue(rows, bias, residual.has_value() ? OptionalTensor(flat_residual) : std::nullopt, act == ops::kSilu,
+             matrix_of(out), "linear");
+    return;
+  }
+  const bool possible = act != ops::kGeglu || !residual.has_value();
+  if (possible && fused(input, weight, bias, residual, act, out)) return;
+  count_substitute(act == ops::kGeglu ? "geglu" : "linear with gelu",
+                   c10::str(weight.size(1), " to ", weight.size(0), " channels"));
+  at::Tensor result = plain(matrix_of(input), weight, bias, act);
+  if (residual.has_value()) result = result + matrix_of(*residual);
+  matrix_of(out).copy_(result);
+}
+
+void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+            const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
+            bool upsample, const at::Tensor& out) {
+  if (upsample && weight.size(2) == 2) {
+    folded_convolution(input, weight, out);
+    epilogue(out, bias, residual, false, out, "conv2d");
+    return;
+  }
+  const at::Tensor read = upsample ? at::upsample_nearest2d(input, {out.size(2), out.size(3)}) : input;
+  epilogue(padded_convolution(read, weight, kernel, stride, pad_before, out), bias, residual, false, out, "conv2d");
+}
+
+// cuDNN chooses its own algorithm.
+void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                     const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
+  conv2d(input, weight, bias, residual, 3, 1, 1, upsample, out);
+}
+
+}  // namespace i2i::cuda_ops
