@@ -24,7 +24,7 @@ struct DeepFeatures {
 
 class OptimizedUNet {
  public:
-  /// @param once  of the products that are made once per request, for all steps' timestep embeddings
+  /// @param once  of the products that stay in fp32: timestep embeddings, made once per request, and the last convolution
   OptimizedUNet(Runtime& runtime, Runtime& once, const UNetConfig& config, const Weights& weights);
 
   /// @param encoder_hidden_states  [S,T,D]
