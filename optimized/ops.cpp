@@ -53,40 +53,41 @@ at::Tensor pack_weight(const at::Tensor& weight, bool geglu) {
 
 void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, Activation activation, const at::Tensor& out) {
-  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     std::int64_t, const at::Tensor&)>("linear");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
+                                       const OptionalTensor&, std::int64_t, const at::Tensor&)>("linear");
   op.call(input, weight, bias, residual, activation, out);
 }
 
 void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out) {
-  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     std::int64_t, std::int64_t, std::int64_t, bool, const at::Tensor&)>("conv2d");
+  static const auto op =
+      Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&, std::int64_t,
+                    std::int64_t, std::int64_t, bool, const at::Tensor&)>("conv2d");
   op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
 }
 
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                      const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
-  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     bool, const at::Tensor&)>("conv2d_winograd");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
+                                       const OptionalTensor&, bool, const at::Tensor&)>("conv2d_winograd");
   op.call(input, weight, bias, residual, upsample, out);
 }
 
 at::Tensor pack_weight_int8(const at::Tensor& weight, bool geglu) {
-  static const auto op = handle<at::Tensor(const at::Tensor&, bool)>("i2i::pack_weight_int8");
+  static const auto op = Operator<at::Tensor(const at::Tensor&, bool)>("pack_weight_int8");
   return op.call(weight, geglu);
 }
 
 at::Tensor pack_winograd_int8(const at::Tensor& weight) {
-  static const auto op = handle<at::Tensor(const at::Tensor&)>("i2i::pack_winograd_int8");
+  static const auto op = Operator<at::Tensor(const at::Tensor&)>("pack_winograd_int8");
   return op.call(weight);
 }
 
 void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, Activation activation, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     std::int64_t, const at::Tensor&)>("i2i::linear_int8");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
+                                       const OptionalTensor&, std::int64_t, const at::Tensor&)>("linear_int8");
   op.call(input, weight, bias, residual, activation, out);
 }
 
@@ -94,30 +95,29 @@ void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const Option
                  const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
                  bool upsample, const at::Tensor& out) {
   static const auto op =
-      handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&, std::int64_t,
-                  std::int64_t, std::int64_t, bool, const at::Tensor&)>("i2i::conv2d_int8");
+      Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&, std::int64_t,
+                    std::int64_t, std::int64_t, bool, const at::Tensor&)>("conv2d_int8");
   op.call(input, weight, bias, residual, kernel, stride, pad_before, upsample, out);
 }
 
 void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                           const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                     bool, const at::Tensor&)>("i2i::conv2d_winograd_int8");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
+                                       const OptionalTensor&, bool, const at::Tensor&)>("conv2d_winograd_int8");
   op.call(input, weight, bias, residual, upsample, out);
 }
 
 void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, std::int64_t groups,
                      double eps, bool silu, const at::Tensor& out) {
   static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, double,
-                                     bool, const at::Tensor&)>("group_norm_silu");
+                                       bool, const at::Tensor&)>("group_norm_silu");
   op.call(input, weight, bias, groups, eps, silu, out);
 }
 
 void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
                 const at::Tensor& out) {
   static const auto op =
-      Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor&)>(
-          "layer_norm");
+      Operator<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, const at::Tensor&)>("layer_norm");
   op.call(input, weight, bias, eps, out);
 }
 
@@ -127,7 +127,7 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
 }
 
 void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {
-  static const auto op = handle<void(const at::Tensor&, std::int64_t, const at::Tensor&)>("i2i::self_attention_int8");
+  static const auto op = Operator<void(const at::Tensor&, std::int64_t, const at::Tensor&)>("self_attention_int8");
   op.call(qkv, heads, out);
 }
 
@@ -159,10 +159,9 @@ void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const O
                  const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
                  double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
                  const OptionalTensor& guided) {
-  static const auto op =
-      Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&, const c10::List<OptionalTensor>&,
-                  const at::Tensor&, double, double, const at::Tensor&, const OptionalTensor&, const OptionalTensor&)>(
-          "guided_step");
+  static const auto op = Operator<void(const at::Tensor&, const at::Tensor&, const OptionalTensor&,
+                                       const c10::List<OptionalTensor>&, const at::Tensor&, double, double,
+                                       const at::Tensor&, const OptionalTensor&, const OptionalTensor&)>("guided_step");
   op.call(noise_pred, sample, noise, history, row, guidance_scale, image_guidance_scale, prev_sample, remembered,
           guided);
 }

@@ -4,6 +4,9 @@
 
 #include "optimized/ops/cuda/torch/binding.h"
 
+// What only the CPU has is left out.
+#define I2I_CPU_OP(name, schema)
+
 namespace i2i::cuda_ops {
 
 #if defined(I2I_CUDA_ON_CPU)
