@@ -111,7 +111,8 @@ class OptimizedPipeline final : public Pipeline {
         unet_(runtime_, backend == nullptr ? runtime_ : text_runtime_, model_->config.unet, model_->unet_weights) {
     if (vae_needs_bf16(*model_, options, backend))
       vae_runtime_ = std::make_unique<Runtime>(runtime_.features, at::kBFloat16, device_);
-    vae_ = std::make_unique<OptimizedVae>(vae_runtime(), model_->config.vae, model_->vae_weights);
+    vae_ = std::make_unique<OptimizedVae>(vae_runtime(), backend == nullptr ? runtime_ : text_runtime_,
+                                          model_->config.vae, model_->vae_weights);
     if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCapturedShapes);
     for (std::size_t i = 0; i < model_->config.text_encoders.size(); ++i) {
       text_encoders_.emplace_back(text_runtime_, model_->config.text_encoders[i], model_->text_encoder_weights[i]);

@@ -22,7 +22,7 @@ OptimizedVae::Half OptimizedVae::make_half(const WeightReader& reader, const cha
                                            bool down) const {
   Half half;
   half.conv_in = Conv2d(*runtime_, reader / "conv_in");
-  half.conv_out = Conv2d(*runtime_, reader / "conv_out");
+  half.conv_out = Conv2d(down ? *exact_ : *runtime_, reader / "conv_out");
   half.norm_out = GroupNorm(reader / "conv_norm_out", config_.norm_num_groups, kNormEps, true);
   const std::size_t levels = config_.block_out_channels.size();
   for (std::size_t i = 0; i < levels; ++i) {
@@ -51,12 +51,12 @@ OptimizedVae::Half OptimizedVae::make_half(const WeightReader& reader, const cha
   return half;
 }
 
-OptimizedVae::OptimizedVae(Runtime& runtime, const VaeConfig& config, const Weights& weights)
-    : runtime_(&runtime), config_(config) {
+OptimizedVae::OptimizedVae(Runtime& runtime, Runtime& exact, const VaeConfig& config, const Weights& weights)
+    : runtime_(&runtime), exact_(&exact), config_(config) {
   const WeightReader reader(weights, "", runtime.device);
   encoder_ = make_half(reader / "encoder", "down_blocks", config.layers_per_block, true);
   decoder_ = make_half(reader / "decoder", "up_blocks", config.layers_per_block + 1, false);
-  if (config.use_quant_conv) quant_conv_ = Conv2d(runtime, reader / "quant_conv");
+  if (config.use_quant_conv) quant_conv_ = Conv2d(exact, reader / "quant_conv");
   if (config.use_post_quant_conv) post_quant_conv_ = Conv2d(runtime, reader / "post_quant_conv");
   release_pages(weights);
 }
@@ -85,8 +85,8 @@ at::Tensor OptimizedVae::encode(const at::Tensor& pixels) const {
     if (level.resample.defined()) hidden = level.resample(*runtime_, hidden);
   }
   hidden = encoder_.norm_out(*runtime_, run(encoder_.middle, hidden));
-  hidden = encoder_.conv_out(*runtime_, hidden);
-  return quant_conv_.defined() ? quant_conv_(*runtime_, hidden) : hidden;
+  hidden = encoder_.conv_out(*exact_, hidden.to(exact_->activation));
+  return quant_conv_.defined() ? quant_conv_(*exact_, hidden) : hidden;
 }
 
 at::Tensor OptimizedVae::decode(const at::Tensor& latents) const {

@@ -10,7 +10,8 @@ namespace i2i {
 
 class OptimizedVae {
  public:
-  OptimizedVae(Runtime& runtime, const VaeConfig& config, const Weights& weights);
+  /// @param exact  of the encoder's last convolutions: what they round is in every step of a model that reads the source
+  OptimizedVae(Runtime& runtime, Runtime& exact, const VaeConfig& config, const Weights& weights);
 
   /// @param pixels  [1,3,H,W] in [-1,1]
   /// @return        [1,2*latent_channels,h,w]: mean, then log variance (not clamped)
@@ -47,6 +48,7 @@ class OptimizedVae {
   at::Tensor run(const Middle& middle, const at::Tensor& x) const;
 
   Runtime* runtime_;
+  Runtime* exact_;
   VaeConfig config_;
   Half encoder_, decoder_;
   Conv2d quant_conv_, post_quant_conv_;
