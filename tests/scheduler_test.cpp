@@ -1,5 +1,6 @@
 // The promise: the reference's schedulers lay out diffusers' timesteps and noise levels for every count, spacing and
 // prediction type, and their steps follow diffusers' trajectories (float64) within 2e-6 of the largest magnitude.
+// Locked to float64 truth, each of fifty steps of each scheduler is within 2e-6.
 #include "reference/scheduler.h"
 
 #include <ATen/ATen.h>
@@ -116,8 +117,9 @@ at::Tensor answer(const at::Tensor& sample, double timestep) {
 }
 
 /// The sample after each executed step. Draws in order: x0, start noise, then the steps' own.
+/// @param locked  [L,...], or undefined: what each step but the first starts from, in place of the step before
 std::vector<at::Tensor> run_trajectory(reference::Scheduler& scheduler, int steps, double strength, std::uint64_t seed,
-                                       at::ScalarType dtype, bool learned_variance) {
+                                       at::ScalarType dtype, bool learned_variance, const at::Tensor& locked = {}) {
   NoiseSource source(seed, 1, NoiseMode::kPerImage);
   const auto draw = [&] { return source.draw(4, 1, 2).to(dtype); };
   const auto original = draw();
@@ -138,6 +140,7 @@ std::vector<at::Tensor> run_trajectory(reference::Scheduler& scheduler, int step
     if (learned_variance) noise_pred = at::cat({noise_pred, noise_pred.square()}, 1);
     sample = scheduler.step(noise_pred, step, sample, step_noise(step));
     out.push_back(sample);
+    if (locked.defined()) sample = locked[static_cast<std::int64_t>(step - t_start)].to(dtype);
   }
   return out;
 }
@@ -189,6 +192,37 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Trajectory,
                            return std::get<0>(run.param) +
                                   (std::get<1>(run.param) == at::kFloat ? "_float32" : "_float64");
                          });
+
+// No scheduler is excused here, and no step: the truth is float64 and stored so, the arithmetic float32, and every step
+// starts from the truth, multistep schedulers with a history of it.
+TEST(StepLocked, EachOfFiftyStepsOfEverySchedulerIsWithinItsTolerance) {
+  const auto& [document, tensors] = goldens("steps");
+  std::map<std::string, double> worst;
+  for (const auto& run : document.at("runs")) {
+    const auto& config = run.at("config");
+    const auto truth = tensors.at(run.at("tensor"));
+    ASSERT_EQ(truth.scalar_type(), at::kDouble);
+    ASSERT_EQ(run.at("steps"), 50);
+    ASSERT_EQ(run.at("strength"), 1.0);
+    const auto scheduler = scheduler_for(config, at::kFloat);
+    const auto samples = run_trajectory(*scheduler, 50, 1.0, run.at("seed"), at::kFloat, false, truth);
+    ASSERT_GE(samples.size(), 50u) << label(config);
+    ASSERT_EQ(static_cast<std::int64_t>(samples.size()), truth.size(0)) << label(config);
+    double& largest = worst[run.at("scheduler").get<std::string>()];
+    for (std::size_t step = 0; step < samples.size(); ++step) {
+      const auto expected = truth[static_cast<std::int64_t>(step)];
+      ASSERT_EQ(samples[step].scalar_type(), at::kFloat);
+      const auto off =
+          (samples[step].to(at::kDouble) - expected).abs().max().item<double>() / expected.abs().max().item<double>();
+      EXPECT_LE(off, kTrajectoryTolerance) << label(config) << ", step " << step;
+      largest = std::max(largest, off);
+    }
+  }
+  for (const SchedulerDescription& known : known_schedulers()) {
+    EXPECT_TRUE(worst.contains(known.name)) << known.name << " has no run in steps.json";
+    fmt::print("  {:<14} {:.1e} of {:.1e}\n", known.name, worst[known.name], kTrajectoryTolerance);
+  }
+}
 
 }  // namespace
 }  // namespace i2i

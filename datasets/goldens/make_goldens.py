@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 import cases
 import samplers
 import schedules
+import steps
 from families import FAMILIES, MODEL_OF
 from loras import write_loras
 from run import run_case
@@ -116,7 +117,8 @@ def make_family(family: str, source: Image.Image, keep_models: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = {"schedules": schedules.configurations, "samplers": samplers.configurations}
-    parser.add_argument("--only", default=",".join([*FAMILIES, *MODEL_OF, *tables]), help=f"families and/or {', '.join(tables)}")
+    parser.add_argument("--only", default=",".join([*FAMILIES, *MODEL_OF, *tables, "steps"]),
+                        help=f"families and/or {', '.join(tables)}, steps")
     parser.add_argument("--keep-models", action="store_true", help="run the models that are there already")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,6 +132,8 @@ def main() -> None:
     for item in arguments.only.split(","):
         if item in tables:
             schedules.make(HERE, item, tables[item]())
+        elif item == "steps":
+            steps.make(HERE)
         else:
             make_family(item, source, arguments.keep_models)
 
