@@ -47,7 +47,7 @@ class LoraTargets {
 };
 
 /// Name of a UNet module in the original (latent diffusion) layout: "down_blocks.0.attentions.0.proj_in" is
-/// "input_blocks.1.1.proj_in". Empty for the one module that layout does not know, LCM's cond_proj.
+/// "input_blocks.1.1.proj_in".
 std::string original_unet_name(const std::string& module, const UNetConfig& config);
 
 }  // namespace i2i

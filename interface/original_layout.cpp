@@ -84,44 +84,6 @@ constexpr std::pair<std::string_view, std::string_view> kOpenClipLayer[] = {{"la
                                                                             {"self_attn.k_proj.", "attn.in_proj_"},
                                                                             {"self_attn.v_proj.", "attn.in_proj_"}};
 
-/// The original UNet counts the entries of each half through all its blocks: input_blocks.0 is conv_in, then each block
-/// has its layers and, unless it is the last, a downsampler; output_blocks have an upsampler inside the last layer.
-std::string unet_key(const std::string& name, const UNetConfig& config) {
-  const std::size_t blocks = config.block_out_channels.size();
-  DottedName rest(name);
-  const auto entry = [&](const char* half, std::size_t number) {
-    const bool attention = rest.take("attentions.");
-    if (!attention) rest.take("resnets.");
-    number += rest.number();
-    return attention ? fmt::format("{}.{}.1.{}", half, number, rest.rest())
-                     : fmt::format("{}.{}.0.{}", half, number, rest.renamed(kUNetResnet));
-  };
-  if (rest.take("down_blocks.")) {
-    const std::size_t block = rest.number();
-    std::size_t first = 1;
-    for (std::size_t i = 0; i < block; ++i) first += static_cast<std::size_t>(config.layers_per_block[i]) + 1;
-    if (!rest.take("downsamplers.0.conv.")) return entry("input_blocks", first);
-    const std::size_t last = first + static_cast<std::size_t>(config.layers_per_block[block]);
-    return fmt::format("input_blocks.{}.0.op.{}", last, rest.rest());
-  }
-  if (rest.take("up_blocks.")) {
-    const std::size_t block = rest.number();
-    const auto layers = [&](std::size_t i) {
-      return static_cast<std::size_t>(config.layers_per_block[blocks - 1 - i]);
-    };
-    std::size_t first = 0;
-    for (std::size_t i = 0; i < block; ++i) first += layers(i) + 1;
-    if (!rest.take("upsamplers.0.conv.")) return entry("output_blocks", first);
-    const bool behind_attention = config.up_block_types[block].starts_with("CrossAttn");
-    return fmt::format("output_blocks.{}.{}.conv.{}", first + layers(block), behind_attention ? 2 : 1, rest.rest());
-  }
-  if (rest.take("mid_block.resnets.")) {
-    const std::size_t resnet = rest.number();
-    return fmt::format("middle_block.{}.{}", 2 * resnet, rest.renamed(kUNetResnet));
-  }
-  return rest.renamed(kUNetParts);
-}
-
 /// The original VAE numbers the levels of its decoder by resolution, as those of its encoder: up.0 runs last.
 std::string vae_key(const std::string& name, std::size_t blocks) {
   DottedName rest(name);
@@ -161,6 +123,44 @@ Stored open_clip_form(std::string_view name) {
 
 }  // namespace
 
+/// The original UNet counts the entries of each half through all its blocks: input_blocks.0 is conv_in, then each block
+/// has its layers and, unless it is the last, a downsampler; output_blocks have an upsampler inside the last layer.
+std::string original_unet_key(const std::string& name, const UNetConfig& config) {
+  const std::size_t blocks = config.block_out_channels.size();
+  DottedName rest(name);
+  const auto entry = [&](const char* half, std::size_t number) {
+    const bool attention = rest.take("attentions.");
+    if (!attention) rest.take("resnets.");
+    number += rest.number();
+    return attention ? fmt::format("{}.{}.1.{}", half, number, rest.rest())
+                     : fmt::format("{}.{}.0.{}", half, number, rest.renamed(kUNetResnet));
+  };
+  if (rest.take("down_blocks.")) {
+    const std::size_t block = rest.number();
+    std::size_t first = 1;
+    for (std::size_t i = 0; i < block; ++i) first += static_cast<std::size_t>(config.layers_per_block[i]) + 1;
+    if (!rest.take("downsamplers.0.conv.")) return entry("input_blocks", first);
+    const std::size_t last = first + static_cast<std::size_t>(config.layers_per_block[block]);
+    return fmt::format("input_blocks.{}.0.op.{}", last, rest.rest());
+  }
+  if (rest.take("up_blocks.")) {
+    const std::size_t block = rest.number();
+    const auto layers = [&](std::size_t i) {
+      return static_cast<std::size_t>(config.layers_per_block[blocks - 1 - i]);
+    };
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < block; ++i) first += layers(i) + 1;
+    if (!rest.take("upsamplers.0.conv.")) return entry("output_blocks", first);
+    const bool behind_attention = config.up_block_types[block].starts_with("CrossAttn");
+    return fmt::format("output_blocks.{}.{}.conv.{}", first + layers(block), behind_attention ? 2 : 1, rest.rest());
+  }
+  if (rest.take("mid_block.resnets.")) {
+    const std::size_t resnet = rest.number();
+    return fmt::format("middle_block.{}.{}", 2 * resnet, rest.renamed(kUNetResnet));
+  }
+  return rest.renamed(kUNetParts);
+}
+
 OriginalLayout original_text_encoder_layout(const TextEncoderConfig& config, TextEncoderNames names,
                                             const std::string& prefix) {
   const bool open_clip = names == TextEncoderNames::kOpenClip;
@@ -175,7 +175,7 @@ OriginalLayout original_text_encoder_layout(const TextEncoderConfig& config, Tex
 OriginalLayout original_unet_layout(const UNetConfig& config) {
   OriginalLayout layout;
   for (auto& [name, shape] : unet_layout(config))
-    layout.push_back({name, std::move(shape), kUNetPrefix + unet_key(name, config)});
+    layout.push_back({name, std::move(shape), kUNetPrefix + original_unet_key(name, config)});
   return layout;
 }
 

@@ -40,6 +40,9 @@ OriginalLayout original_text_encoder_layout(const TextEncoderConfig& config, Tex
 OriginalLayout original_unet_layout(const UNetConfig& config);  ///< keys under kUNetPrefix
 OriginalLayout original_vae_layout(const VaeConfig& config);    ///< keys under kVaePrefix
 
+/// "down_blocks.0.attentions.0.proj_in.weight" is "input_blocks.1.1.proj_in.weight": without kUNetPrefix.
+std::string original_unet_key(const std::string& name, const UNetConfig& config);
+
 inline constexpr const char* kUNetPrefix = "model.diffusion_model.";
 inline constexpr const char* kVaePrefix = "first_stage_model.";
 
