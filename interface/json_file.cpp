@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "interface/error.h"
+#include "interface/schema_validation.h"
 
 namespace i2i {
 namespace {
@@ -72,16 +73,20 @@ std::string read_text_file(const std::string& path, std::size_t max_bytes) {
 }
 
 nlohmann::json parse_json(std::string_view text, const std::string& file) {
+  // nlohmann's reader takes a zero byte for the end of its input, and would not look at what follows.
+  if (text.find('\0') != text.npos) throw_broken_file(file, "is not JSON: it holds a zero byte");
   std::vector<std::set<std::string>> keys;  // of the objects that are open
-  std::size_t events = 0;
-  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (++events > 2 * kMaxJsonValues)
+  std::size_t values = 0;
+  using Event = nlohmann::json::parse_event_t;
+  const auto check = [&](int depth, Event event, nlohmann::json& value) {
+    const bool is_value = event == Event::value || event == Event::object_start || event == Event::array_start;
+    if (is_value && ++values > kMaxJsonValues)
       throw_broken_file(file, fmt::format("holds more than {} values", kMaxJsonValues));
     if (depth > kMaxJsonDepth) throw_broken_file(file, fmt::format("is nested more than {} deep", kMaxJsonDepth));
-    if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
-    if (event == nlohmann::json::parse_event_t::object_end) keys.pop_back();
-    if (event == nlohmann::json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-      throw_broken_file(file, fmt::format("says \"{}\" twice", value.get<std::string>()));
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(value.get<std::string>()).second)
+      throw_broken_file(file, fmt::format("says \"{}\" twice", shortened(value.get<std::string>())));
     return true;
   };
   try {
@@ -89,7 +94,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& file) {
     if (has_python_numbers) return nlohmann::json::parse(without_python_numbers(text), check);
     return nlohmann::json::parse(text, check);
   } catch (const nlohmann::json::exception& error) {
-    throw_broken_file(file, fmt::format("is not JSON: {}", error.what()));
+    throw_broken_file(file, fmt::format("is not JSON: {}", shortened(error.what())));
   }
 }
 

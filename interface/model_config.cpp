@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "interface/error.h"
+#include "interface/schema_validation.h"
 
 namespace i2i {
 namespace {
@@ -21,7 +22,7 @@ class ConfigReader {
   }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
-    const std::string value = config_.contains(key) ? config_.at(key).dump() : "missing";
+    const std::string value = config_.contains(key) ? shortened(config_.at(key).dump()) : "missing";
     throw Error(ErrorCode::kGenerationFailed, fmt::format("{} config: {} is {}: {}", kind_, key, value, why));
   }
 
@@ -136,6 +137,15 @@ void need_positive(const ConfigReader& reader, std::initializer_list<std::pair<c
     if (value < 1) reader.refuse(key, "at least 1 is needed");
 }
 
+/// Depths multiply into the number of tensors: a config of one line must not ask for a layout that fills the memory.
+constexpr std::int64_t kMaxTextLayers = 200;
+constexpr std::int64_t kMaxLayersPerBlock = 16;
+constexpr std::int64_t kMaxTransformerLayers = 48;
+
+void need_at_most(const ConfigReader& reader, const char* key, std::int64_t value, std::int64_t bound) {
+  if (value > bound) reader.refuse(key, fmt::format("at most {} layers are supported", bound));
+}
+
 }  // namespace
 
 TextEncoderConfig parse_text_encoder_config(const Json& json) {
@@ -161,6 +171,7 @@ TextEncoderConfig parse_text_encoder_config(const Json& json) {
                          {"num_attention_heads", config.num_attention_heads},
                          {"max_position_embeddings", config.max_position_embeddings},
                          {"projection_dim", config.projection_dim}});
+  need_at_most(reader, "num_hidden_layers", config.num_hidden_layers, kMaxTextLayers);
   if (config.hidden_act != "quick_gelu" && config.hidden_act != "gelu")
     reader.refuse("hidden_act", "quick_gelu or gelu is needed");
   reader.need_divisor("num_attention_heads", config.num_attention_heads, {config.hidden_size});
@@ -191,6 +202,7 @@ VaeConfig parse_vae_config(const Json& json) {
                      {"UpDecoderBlock2D"});
   reader.only("act_fn", "silu");
   need_positive(reader, {{"layers_per_block", config.layers_per_block}, {"norm_num_groups", config.norm_num_groups}});
+  need_at_most(reader, "layers_per_block", config.layers_per_block, kMaxLayersPerBlock);
   if (config.in_channels != 3) reader.refuse("in_channels", "only 3 is supported");
   if (config.out_channels != 3) reader.refuse("out_channels", "only 3 is supported");
   if (config.latent_channels != 4) reader.refuse("latent_channels", "only 4 is supported");
@@ -262,6 +274,8 @@ UNetConfig parse_unet_config(const Json& json) {
                            {"layers_per_block", config.layers_per_block[i]},
                            {"attention_head_dim", config.num_attention_heads[i]},
                            {"transformer_layers_per_block", config.transformer_layers_per_block[i]}});
+    need_at_most(reader, "layers_per_block", config.layers_per_block[i], kMaxLayersPerBlock);
+    need_at_most(reader, "transformer_layers_per_block", config.transformer_layers_per_block[i], kMaxTransformerLayers);
     reader.need_divisor("attention_head_dim", config.num_attention_heads[i], {config.block_out_channels[i]});
   }
   reader.need_divisor("norm_num_groups", config.norm_num_groups, config.block_out_channels);

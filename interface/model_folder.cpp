@@ -15,6 +15,7 @@
 #include "interface/model_parts.h"
 #include "interface/model_source.h"
 #include "interface/single_file.h"
+#include "interface/schema_validation.h"
 #include "interface/synthetic_model.h"
 
 namespace i2i {
@@ -125,7 +126,8 @@ void check_layout(const std::string& component, const Weights& weights, const Ch
     }
   }
   for (const auto& [name, tensor] : weights)
-    if (!expected.contains(name)) problems.push_back(fmt::format("{}: {} is unknown to its config", component, name));
+    if (!expected.contains(name))
+      problems.push_back(fmt::format("{}: {} is unknown to its config", component, shortened(name)));
 }
 
 /// People give the folder into which they put a single file.

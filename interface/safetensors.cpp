@@ -16,6 +16,7 @@
 #include "interface/error.h"
 #include "interface/json_file.h"
 #include "interface/model_files.h"
+#include "interface/schema_validation.h"
 
 namespace i2i {
 namespace {
@@ -106,13 +107,14 @@ struct Entry {
 };
 
 std::uint64_t unsigned_of(const nlohmann::json& value, const std::string& path, const std::string& name) {
-  if (!value.is_number_unsigned()) throw_broken_file(path, fmt::format("tensor {}: {} is no size", name, value.dump()));
+  if (!value.is_number_unsigned())
+    throw_broken_file(path, fmt::format("tensor {}: {} is no size", shortened(name), shortened(value.dump())));
   return value.get<std::uint64_t>();
 }
 
 Entry read_entry(const std::string& name, const nlohmann::json& json, const std::string& path) {
   const auto broken = [&](const std::string& what) {
-    throw_broken_file(path, fmt::format("tensor {}: {}", name, what));
+    throw_broken_file(path, fmt::format("tensor {}: {}", shortened(name), what));
   };
   for (const char* key : {"dtype", "shape", "data_offsets"})
     if (!json.is_object() || !json.contains(key)) broken(fmt::format("has no {}", key));
@@ -125,7 +127,7 @@ Entry read_entry(const std::string& name, const nlohmann::json& json, const std:
   const auto dtype = json.at("dtype").get<std::string>();
   const auto known =
       std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const auto& d) { return d.first == dtype; });
-  if (known == std::end(kDtypes)) broken(fmt::format("dtype {} is not supported", dtype));
+  if (known == std::end(kDtypes)) broken(fmt::format("dtype {} is not supported", shortened(dtype)));
   entry.dtype = known->second;
   if (json.at("shape").size() > 8) broken("has more than 8 dimensions");
 
@@ -153,10 +155,11 @@ void check_coverage(std::vector<Entry> entries, std::uint64_t data_bytes, const 
   std::uint64_t filled = 0;
   for (const Entry& entry : entries) {
     if (entry.end > data_bytes)
-      throw_broken_file(path, fmt::format("tensor {}: ends at byte {} of {}", entry.name, entry.end, data_bytes));
+      throw_broken_file(path,
+                        fmt::format("tensor {}: ends at byte {} of {}", shortened(entry.name), entry.end, data_bytes));
     if (entry.begin != filled)
-      throw_broken_file(path, fmt::format("tensor {}: starts at byte {}, the one before ends at {}", entry.name,
-                                          entry.begin, filled));
+      throw_broken_file(path, fmt::format("tensor {}: starts at byte {}, the one before ends at {}",
+                                          shortened(entry.name), entry.begin, filled));
     filled = entry.end;
   }
   if (filled != data_bytes)

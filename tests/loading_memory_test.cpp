@@ -1,0 +1,123 @@
+// Promise: a checkpoint is loaded by mapping it, without a second copy. Loading reads no weights at all; once all of
+// them have been read, the process has grown by the files and hardly more, and none of that is memory of its own. Holds
+// for load_model and for the reference, which computes on the mapped float32 weights themselves.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "interface/model_files.h"
+#include "reference/pipeline.h"
+#include "tests/process_memory.h"
+
+namespace i2i {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What loading needs beside the weights: configs, tokenizers, names, shapes and tensor objects of 500 tensors. It does
+// not grow with the weights, and is below the largest tensor, so that even one copied at a time would show.
+constexpr std::int64_t kOwnBytes = 8 << 20;
+// The reference's modules: some 500 tensor objects more, in as many modules.
+constexpr std::int64_t kModuleBytes = 8 << 20;
+constexpr double kPeakOfWeights = 1.1;
+
+/// Before, after loading, and after every byte of the weights was read.
+using Course = std::array<Memory, 3>;
+
+std::uint64_t sum_of_bytes(const Weights& weights) {
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : weights) {
+    const auto* begin = static_cast<const unsigned char*>(tensor.const_data_ptr());
+    for (std::size_t i = 0; i < tensor.nbytes(); ++i) sum += begin[i];
+  }
+  return sum;
+}
+
+void read_all(const Model& model) {
+  std::uint64_t sum = sum_of_bytes(model.unet_weights) + sum_of_bytes(model.vae_weights);
+  for (const Weights& weights : model.text_encoder_weights) sum += sum_of_bytes(weights);
+  if (sum == 0) std::abort();  // the sum is used, so that no compiler leaves the reading out
+}
+
+/// The golden sd15 folder with a UNet of 448 channels in float32: some 370 MB.
+class LoadingMemory : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = fs::temp_directory_path() / fmt::format("i2i_loading_memory_test_{}", ::getpid());
+    fs::remove_all(folder_);
+    fs::copy(fs::path(I2I_SOURCE_DIR) / "datasets" / "goldens" / "models" / "sd15", folder_,
+             fs::copy_options::recursive);
+    const fs::path config_file = folder_ / "unet" / "config.json";
+    auto config = nlohmann::json::parse(std::ifstream(config_file));
+    config["block_out_channels"] = {448, 448};
+    std::ofstream(config_file) << config;
+    in_a_child([&] {  // whose memory is not that of the processes forked later
+      std::vector<std::pair<std::string, at::Tensor>> tensors;
+      for (const auto& [name, shape] : unet_layout(parse_unet_config(config)))
+        tensors.emplace_back(name, at::full(shape, 0.01, at::kFloat));
+      write_safetensors(tensors, (folder_ / "unet" / "diffusion_pytorch_model.safetensors").string());
+      return Course{};
+    });
+    for (const auto& [name, shape] : unet_layout(parse_unet_config(config))) {
+      std::int64_t bytes = sizeof(float);
+      for (const std::int64_t side : shape) bytes *= side;
+      largest_tensor_ = std::max(largest_tensor_, bytes);
+    }
+    for (const auto& entry : fs::recursive_directory_iterator(folder_))
+      if (entry.path().extension() == ".safetensors") weight_bytes_ += static_cast<std::int64_t>(entry.file_size());
+  }
+  static void TearDownTestSuite() { fs::remove_all(folder_); }
+
+  static void expect_no_copy(const Course& course, std::int64_t own_bytes) {
+    const auto& [before, loaded, read] = course;
+    fmt::print("  weights {} MB; loading: peak {} MB; all read: peak {} MB, own {} MB, mapped {} MB\n",
+               weight_bytes_ >> 20, (loaded.peak - before.resident) >> 20, (read.peak - before.resident) >> 20,
+               (read.anonymous - before.anonymous) >> 20, (read.mapped - before.mapped) >> 20);
+    EXPECT_LE(read.anonymous - before.anonymous, own_bytes);
+    // Not all of them: the kernel may take pages back that were read some seconds ago.
+    EXPECT_GE(read.mapped - before.mapped, weight_bytes_ / 2) << "the weights were not read from their files";
+    EXPECT_LE(static_cast<double>(read.peak - before.resident), kPeakOfWeights * static_cast<double>(weight_bytes_));
+  }
+
+  static inline fs::path folder_;
+  static inline std::int64_t weight_bytes_ = 0;
+  static inline std::int64_t largest_tensor_ = 0;
+};
+
+TEST_F(LoadingMemory, LoadingReadsNoWeightsAndCopiesNone) {
+  ASSERT_GT(weight_bytes_, 300 << 20);
+  ASSERT_GT(largest_tensor_, kOwnBytes);
+  const Course course = in_a_child([] {
+    const Memory before = memory_now();
+    const auto model = load_model(folder_.string());
+    const Memory loaded = memory_now();
+    read_all(*model);
+    return Course{before, loaded, memory_now()};
+  });
+  EXPECT_LE(course[1].peak - course[0].resident, kOwnBytes + (4 << 20)) << "loading read weights";
+  expect_no_copy(course, kOwnBytes);
+}
+
+TEST_F(LoadingMemory, TheReferenceComputesOnTheMappedWeights) {
+  const Course course = in_a_child([] {
+    const Memory before = memory_now();
+    const auto model = load_model(folder_.string());
+    const auto pipeline = make_reference_pipeline(model, PipelineOptions{});
+    const Memory loaded = memory_now();
+    read_all(*model);
+    return Course{before, loaded, memory_now()};
+  });
+  expect_no_copy(course, kOwnBytes + kModuleBytes);
+}
+
+}  // namespace
+}  // namespace i2i
