@@ -5,11 +5,15 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
-#include <set>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "harness/store.h"
 #include "harness/sweep.h"
@@ -18,6 +22,7 @@ namespace i2i {
 namespace {
 
 constexpr int kKills = 10;
+constexpr int kLongestMs = 1500;
 
 // Starts the sweep in a process of its own; its words go to a file.
 pid_t start_sweep(const std::string& sweep, const std::string& out) {
@@ -32,16 +37,30 @@ pid_t start_sweep(const std::string& sweep, const std::string& out) {
   return child;
 }
 
-std::set<std::string> finished_cells(const std::string& out) {
-  if (!std::filesystem::exists(out + "/results.sqlite")) return {};
+/// Cell -> its raw samples, as the store has them now.
+using Samples = std::map<std::vector<std::pair<std::string, std::string>>, std::vector<double>>;
+
+Samples measured(const std::string& out) {
+  Samples samples;
+  if (!std::filesystem::exists(out + "/results.sqlite")) return samples;
   try {
-    return Store(out, Store::Mode::kReadOnly).finished();
+    for (const CellRow& cell : Store(out, Store::Mode::kReadOnly).report().cells)
+      samples[cell.axes] = cell.implementations.at(0).total_ms.samples;
   } catch (const Error&) {
-    return {};  // killed before the tables were made
+    samples.clear();  // killed before the tables were made
+  }
+  return samples;
+}
+
+/// What was measured before is measured now, with the same samples: neither lost nor measured again.
+void expect_kept(const Samples& before, const Samples& now, const std::string& where) {
+  for (const auto& [cell, samples] : before) {
+    ASSERT_TRUE(now.contains(cell)) << where << " lost a cell";
+    EXPECT_EQ(now.at(cell), samples) << where << " measured a finished cell again";
   }
 }
 
-TEST(Crash, AKilledSweepGoesOnWhereItWas) {
+TEST(Crash, ASweepKilledAtTenRandomMomentsGoesOnWhereItWas) {
   const std::string folder = testing::TempDir() + "crash_test";
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
@@ -53,28 +72,42 @@ TEST(Crash, AKilledSweepGoesOnWhereItWas) {
     "axes": {"steps": [2, 3, 4, 5, 6, 7, 8, 9], "strength": [0.5, 0.7, 0.9]}})";
   const Sweep sweep = load_sweep(sweep_file, {});
 
-  std::mt19937 random(std::random_device{}());
-  std::set<std::string> before;
-  int killed = 0;
-  for (int round = 0; round < kKills; ++round) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Samples before;
+  int killed = 0, in_the_middle = 0, finished_first = 0;
+  while (killed < kKills) {
     const pid_t child = start_sweep(sweep_file, out);
     ASSERT_GT(child, 0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(std::uniform_int_distribution<int>(20, 1500)(random)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(std::uniform_int_distribution<int>(20, kLongestMs)(random)));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
-    killed += WIFSIGNALED(status);
-    const auto now = finished_cells(out);
-    for (const std::string& key : before) EXPECT_TRUE(now.contains(key)) << "round " << round << " lost " << key;
+    const Samples now = measured(out);
+    expect_kept(before, now, "kill " + std::to_string(killed));
     before = now;
+    if (WIFSIGNALED(status)) {
+      ++killed;
+      in_the_middle += !now.empty() && now.size() < sweep.cells.size();
+      continue;
+    }
+    ASSERT_EQ(WEXITSTATUS(status), 0);
+    ASSERT_EQ(now.size(), sweep.cells.size());
+    ASSERT_LT(++finished_first, 50) << "the sweep ends before it can be killed";
+    std::filesystem::remove_all(out);
+    before.clear();
   }
-  EXPECT_GT(killed, 0) << "every run ended before it could be killed";
+  std::printf("  killed %d times, %d times with some cells finished; %d runs were faster\n", killed, in_the_middle,
+              finished_first);
+  EXPECT_GT(in_the_middle, 0) << "no kill came while cells were measured";
 
   const pid_t last = start_sweep(sweep_file, out);
   int status = 0;
   waitpid(last, &status, 0);
   ASSERT_TRUE(WIFEXITED(status));
   ASSERT_EQ(WEXITSTATUS(status), 0);
+  expect_kept(before, measured(out), "the last run");
 
   const Report report = Store(out, Store::Mode::kReadOnly).report();
   ASSERT_EQ(report.cells.size(), sweep.cells.size());
