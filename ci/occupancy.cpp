@@ -1,9 +1,10 @@
 // Occupancy without a GPU: NVIDIA's calculator from the toolkit, with device properties from the CUDA programming
 // guide's table of compute capabilities. Reads lines of "threads registers static-shared dynamic-shared architecture",
-// prints for each the GPUs that run this architecture's code, as "GPU=percent". Called by ci/kernels.
+// prints for each the GPUs that run this architecture's code, as "GPU=percent:what-limits-it". Called by ci/kernels.
 #include <cuda_occupancy.h>
 
 #include <cstdio>
+#include <string>
 
 struct Gpu {
   const char* name;
@@ -13,7 +14,7 @@ struct Gpu {
   int threads_of_multiprocessor;
 };
 
-static int percent(const Gpu& gpu, int threads, int registers, size_t fixed, size_t dynamic) {
+static std::string percent(const Gpu& gpu, int threads, int registers, size_t fixed, size_t dynamic) {
   cudaOccDeviceProp device;
   device.computeMajor = gpu.major;
   device.computeMinor = gpu.minor;
@@ -37,8 +38,14 @@ static int percent(const Gpu& gpu, int threads, int registers, size_t fixed, siz
   cudaOccDeviceState state;
   cudaOccResult result;
   if (cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &kernel, &state, threads, dynamic) != CUDA_OCC_SUCCESS)
-    return 0;
-  return 100 * result.activeBlocksPerMultiprocessor * threads / gpu.threads_of_multiprocessor;
+    return "0:nothing-is-known";
+  const unsigned limits = result.limitingFactors;
+  const char* what = limits & OCC_LIMIT_SHARED_MEMORY ? "shared-memory"
+                     : limits & OCC_LIMIT_REGISTERS   ? "registers"
+                     : limits & OCC_LIMIT_WARPS       ? "threads"
+                                                      : "blocks";
+  const int percent = 100 * result.activeBlocksPerMultiprocessor * threads / gpu.threads_of_multiprocessor;
+  return std::to_string(percent) + ":" + what;
 }
 
 int main() {
@@ -50,7 +57,8 @@ int main() {
   size_t fixed, dynamic;
   while (std::scanf("%d %d %zu %zu %d", &threads, &registers, &fixed, &dynamic, &architecture) == 5) {
     for (const Gpu& gpu : kGpus) {
-      if (gpu.runs == architecture) std::printf("%s=%d ", gpu.name, percent(gpu, threads, registers, fixed, dynamic));
+      if (gpu.runs == architecture)
+        std::printf("%s=%s ", gpu.name, percent(gpu, threads, registers, fixed, dynamic).c_str());
     }
     std::printf("\n");
   }
