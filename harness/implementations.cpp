@@ -62,6 +62,7 @@ double parse_guidance_rescale(const std::string& text) {
   return value;
 }
 
+// "all" switches the exact ones on: a lossy one is asked for by name. "-all" switches every one off.
 std::map<std::string, bool> parse_features(const std::string& text) {
   std::map<std::string, bool> switches;
   std::istringstream names(text);

@@ -21,7 +21,7 @@ std::unique_ptr<Pipeline> make_pipeline(const std::string& implementation, std::
 /// "fp32", "bf16", "fp16", "fp64" <-> scalar type. @throws Error(kUsage)
 at::ScalarType parse_dtype(const std::string& name);
 
-/// "name,-name,all,-all": features to switch; all: the exact ones on, -all: every one off. @throws Error(kUsage)
+/// "name,-name,all,-all": features to switch on and off. @throws Error(kUsage)
 std::map<std::string, bool> parse_features(const std::string& text);
 
 /// @throws Error(kUsage) unless it is a number in [0, 1]

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 
+#include "harness/commands/calibrate.h"
 #include "harness/commands/command.h"
 #include "interface/edit_distance.h"
 
@@ -63,6 +64,7 @@ int run(int argc, char** argv) {
   add_report(app, exit_code);
   add_promises(app, exit_code);
   add_kernels(app, exit_code);
+  add_calibrate(app, exit_code);
   add_lists(app, exit_code);
   try {
     app.parse(argc, argv);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "interface/error.h"
+#include "interface/int8_file.h"
 #include "interface/json_file.h"
 #include "interface/model_files.h"
 #include "interface/model_parts.h"
@@ -187,6 +188,18 @@ fs::path datasets_folder() {
 }
 
 }  // namespace
+
+std::vector<std::string> layers_in_fp32(const std::string& path_or_name) {
+  std::error_code status;
+  const fs::path folder = path_or_name == "scenes" ? datasets_folder() / "models" / "scenes" : fs::path(path_or_name);
+  const fs::path file = folder / "int8.json";
+  if (!fs::is_directory(folder, status) || !is_present(file)) return {};
+  const Json names = read_json_object(file.string()).value("layers_in_fp32", Json());
+  const auto is_text = [](const Json& name) { return name.is_string(); };
+  if (!names.is_array() || !std::all_of(names.begin(), names.end(), is_text))
+    throw_broken_file(file.string(), "layers_in_fp32 must be an array of layer names");
+  return names.get<std::vector<std::string>>();
+}
 
 std::vector<std::pair<std::string, std::string>> named_models() {
   std::vector<std::pair<std::string, std::string>> names = {

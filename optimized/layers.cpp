@@ -26,6 +26,16 @@ ops::OptionalTensor optional(const at::Tensor& tensor) {
   return tensor;
 }
 
+/// The layer's entry where int8 runs it: fp32 products of our own otherwise, and channels enough for bytes to pay.
+Int8Layers::Layer* int8_entry(const Runtime& runtime, const std::string& name, std::int64_t in, std::int64_t out) {
+  // Embeddings of time and size are few rows, and every pixel depends on them.
+  if (name.starts_with("time_embedding.") || name.starts_with("add_embedding.")) return nullptr;
+  if (runtime.int8 == nullptr || name.empty() || runtime.dtype != at::kFloat || !runtime.features.packed_weights) {
+    return nullptr;
+  }
+  return std::min(in, out) >= kLeastInt8Channels ? runtime.int8->enter(name) : nullptr;
+}
+
 at::Tensor plain_activation(const at::Tensor& x, ops::Activation activation) {
   switch (activation) {
     case ops::kNone:
@@ -93,16 +103,22 @@ at::Tensor WeightReader::get(const std::string& name) const {
 
 Linear::Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation)
     : Linear(runtime, reader.get("weight").flatten(1), reader.has("bias") ? reader.get("bias") : at::Tensor(),
-             activation) {}
+             activation, reader.name()) {}
 
-Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias, ops::Activation activation)
+Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias, ops::Activation activation,
+               const std::string& name)
     : out_(activation == ops::kGeglu ? weight.size(0) / 2 : weight.size(0)),
       activation_(activation),
       bias_(runtime.placed(bias)) {
+  packed_geglu_ = activation == ops::kGeglu && runtime.features.packed_weights && runtime.features.fused_geglu;
+  int8_ = int8_entry(runtime, name, weight.size(1), out_);
+  if (int8_ != nullptr) {
+    int8_weight_ = ops::pack_weight_int8(weight, packed_geglu_);
+    if (!runtime.int8->switchable()) return;
+  }
   if (runtime.dtype != runtime.activation) {
     half_weight_ = weight.to(runtime.dtype);
   } else if (runtime.features.packed_weights) {
-    packed_geglu_ = activation == ops::kGeglu && runtime.features.fused_geglu;
     packed_ = ops::pack_weight(runtime.placed(weight), packed_geglu_);
   } else {
     weight_ = runtime.placed(weight);
@@ -110,12 +126,17 @@ Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tenso
 }
 
 at::Tensor Linear::operator()(Runtime& runtime, const at::Tensor& x, const ops::OptionalTensor& residual) const {
-  if (packed_.defined()) {
+  const bool in_bytes = int8_ != nullptr && int8_->on;
+  if (in_bytes || packed_.defined()) {
     const bool geglu_after = activation_ == ops::kGeglu && !packed_geglu_;
     const at::Tensor input = for_operator(x);
     at::Tensor out = runtime.buffers.like(input, geglu_after ? 2 * out_ : out_);
-    ops::linear(input, packed_, optional(bias_), geglu_after ? std::nullopt : for_operator(residual),
-                geglu_after ? ops::kNone : activation_, out);
+    if (int8_ != nullptr) {
+      int8_->operations += 2.0 * static_cast<double>(input.numel() * out_ * (activation_ == ops::kGeglu ? 2 : 1));
+    }
+    const auto product = in_bytes ? ops::linear_int8 : ops::linear;
+    product(input, in_bytes ? int8_weight_ : packed_, optional(bias_),
+            geglu_after ? std::nullopt : for_operator(residual), geglu_after ? ops::kNone : activation_, out);
     if (!geglu_after) return settled(runtime, out);
     out = as_form_of(plain_activation(as_tokens(out), ops::kGeglu), x);
     return settled(runtime, residual.has_value() ? out + *residual : out);
@@ -139,6 +160,12 @@ Conv2d::Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t 
   in_ = weight.size(1);
   kernel_ = weight.size(2);
   if (kernel_ == 1) pad_before_ = pad_after_ = 0;
+  int8_ = int8_entry(runtime, reader.name(), in_, out_);
+  if (int8_ != nullptr) {
+    const bool winograd = kernel_ == 3 && stride_ == 1 && pad_before_ == 1 && in_ % 16 == 0 && out_ % 16 == 0;
+    int8_weight_ = winograd ? ops::pack_winograd_int8(weight) : ops::pack_weight_int8(weight);
+    if (!runtime.int8->switchable()) return;
+  }
   if (runtime.dtype != runtime.activation) {
     half_weight_ = weight.to(runtime.dtype).contiguous(at::MemoryFormat::ChannelsLast);
   } else if (runtime.features.packed_weights) {
@@ -167,12 +194,24 @@ at::Tensor Conv2d::run(Runtime& runtime, const at::Tensor& x, const ConvUse& use
   const std::int64_t pad = pad_before_ + pad_after_;
   const std::int64_t height = (in_height + pad - kernel_) / stride_ + 1,
                      width = (in_width + pad - kernel_) / stride_ + 1;
-  if (packed_.defined()) {
+  const bool in_bytes = int8_ != nullptr && int8_->on;
+  if (in_bytes || packed_.defined()) {
     const at::Tensor input = for_operator(x);
     at::Tensor out = runtime.buffers.image(x.size(0), out_, height, width);
     const at::Tensor& bias = use.bias_rows.defined() ? use.bias_rows : bias_;
     const bool enlarged_twofold = height == 2 * x.size(2) && width == 2 * x.size(3);
-    if ((!upsample || enlarged_twofold) && winograd_pays(runtime, x.size(0), height, width)) {
+    if (int8_ != nullptr) {
+      int8_->operations += 2.0 * static_cast<double>(out.numel() * in_ * kernel_ * kernel_);
+    }
+    if (in_bytes && int8_weight_.dim() == 4) {
+      at::Tensor enlarged = input;
+      if (upsample && !enlarged_twofold) enlarged = for_operator(at::upsample_nearest2d(input, {height, width}));
+      ops::conv2d_winograd_int8(enlarged, int8_weight_, bias, for_operator(use.residual), upsample && enlarged_twofold,
+                                out);
+    } else if (in_bytes) {
+      ops::conv2d_int8(input, int8_weight_, bias, for_operator(use.residual), kernel_, stride_, pad_before_, upsample,
+                       out);
+    } else if ((!upsample || enlarged_twofold) && winograd_pays(runtime, x.size(0), height, width)) {
       ops::conv2d_winograd(input, packed_, bias, for_operator(use.residual), upsample, out);
     } else {
       const at::Tensor& weight = upsample && folded_.defined() ? folded_ : packed_;
@@ -208,7 +247,8 @@ at::Tensor Conv2d::upsampled(Runtime& runtime, const at::Tensor& x, std::int64_t
   use.out_height = out_height;
   use.out_width = out_width;
   const bool twofold = out_height == 2 * x.size(2) && out_width == 2 * x.size(3);
-  const bool folds = runtime.runs_cuda_kernels() ? folded_.defined() && twofold : packed_.defined();
+  const bool folds =
+      runtime.runs_cuda_kernels() ? folded_.defined() && twofold : packed_.defined() || int8_weight_.defined();
   if (runtime.features.folded_upsampling && folds) return run(runtime, x, use, true);
   return run(runtime, at::upsample_nearest2d(x, {out_height, out_width}), {}, false);
 }
@@ -244,11 +284,25 @@ at::Tensor LayerNorm::operator()(Runtime& runtime, const at::Tensor& x) const {
   return settled(runtime, as_form_of(out, x));
 }
 
-at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal) {
+Int8Layers::Layer* enter_attention(const Runtime& runtime, const std::string& name, std::int64_t width) {
+  return runtime.features.fused_attention ? int8_entry(runtime, name, width, width) : nullptr;
+}
+
+at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal,
+                          Int8Layers::Layer* int8) {
   if (runtime.features.fused_attention) {
     const at::Tensor input = for_operator(qkv);
-    at::Tensor out = runtime.buffers.like(input, input.size(input.dim() == 4 ? 1 : 2) / 3);
-    ops::self_attention(input, heads, causal, out);
+    const std::int64_t width = input.size(input.dim() == 4 ? 1 : 2) / 3;
+    at::Tensor out = runtime.buffers.like(input, width);
+    if (int8 != nullptr) {
+      const std::int64_t rows = input.numel() / (3 * width), tokens = rows / input.size(0);
+      int8->operations += 4.0 * static_cast<double>(rows * tokens * width);
+    }
+    if (int8 != nullptr && int8->on) {
+      ops::self_attention_int8(input, heads, out);
+    } else {
+      ops::self_attention(input, heads, causal, out);
+    }
     return settled(runtime, out);
   }
   const auto parts = as_tokens(qkv).chunk(3, -1);

@@ -11,6 +11,7 @@
 #include "interface/model_files.h"
 #include "optimized/buffers.h"
 #include "optimized/features.h"
+#include "optimized/int8_layers.h"
 #include "optimized/ops.h"
 
 namespace i2i {
@@ -22,17 +23,14 @@ struct Runtime {
   at::ScalarType dtype = at::kFloat;       ///< of the products in UNet and VAE
   at::ScalarType activation = at::kFloat;  ///< of everything between them
   at::Device device = at::kCPU;
+  Int8Layers* int8 = nullptr;  ///< null: no layer runs in int8
 
   /// The CPU: whatever the products' type, everything between them is float32.
   Runtime(const Features& chosen, at::ScalarType product_dtype)
       : features(chosen), buffers(chosen.reused_buffers), dtype(product_dtype) {}
   /// CUDA's kernels, or their emulation: one type for products and activations.
   Runtime(const Features& chosen, at::ScalarType type, at::Device where)
-      : features(chosen),
-        buffers(chosen.reused_buffers, type, where),
-        dtype(type),
-        activation(type),
-        device(where) {}
+      : features(chosen), buffers(chosen.reused_buffers, type, where), dtype(type), activation(type), device(where) {}
 
   bool runs_cuda_kernels() const { return activation != at::kFloat; }
 
@@ -52,6 +50,8 @@ class WeightReader {
     return WeightReader(*weights_, prefix_ + name + ".", device_);
   }
   bool has(const std::string& name) const { return weights_->count(prefix_ + name) > 0; }
+  /// The layer's own name: the prefix without its last dot.
+  std::string name() const { return prefix_.substr(0, prefix_.size() - 1); }
   at::Tensor get(const std::string& name) const;
 
  private:
@@ -65,8 +65,9 @@ class Linear {
   Linear() = default;
   Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation = ops::kNone);
   /// Several linear layers of the same input as one: their rows, one below the other.
+  /// @param name  of the layer, if int8 may run it
   Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tensor& bias,
-         ops::Activation activation = ops::kNone);
+         ops::Activation activation = ops::kNone, const std::string& name = "");
 
   /// act(x weight^T + bias) + residual. x: [N,C,H,W] or [N,T,C]; the result has the same form.
   at::Tensor operator()(Runtime& runtime, const at::Tensor& x,
@@ -81,6 +82,8 @@ class Linear {
   bool packed_geglu_ = false;
   at::Tensor bias_;
   at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
+  at::Tensor int8_weight_;                    ///< used while int8_ is on
+  Int8Layers::Layer* int8_ = nullptr;
 };
 
 /// How a convolution is used at one place.
@@ -113,6 +116,8 @@ class Conv2d {
   at::Tensor bias_;
   at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
   at::Tensor folded_;                         ///< for CUDA's upsampled(): [4 O,I,2,2], folded_upsample.h
+  at::Tensor int8_weight_;                    ///< used while int8_ is on
+  Int8Layers::Layer* int8_ = nullptr;
 };
 
 class GroupNorm {
@@ -140,7 +145,11 @@ class LayerNorm {
 };
 
 /// qkv as one product [N,T,3C] -> attention [N,T,C]; also on images, whose pixels are the tokens.
-at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal);
+/// @param int8  the entry of `enter_attention`: bytes while it is on
+at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t heads, bool causal,
+                          Int8Layers::Layer* int8 = nullptr);
+/// Enters a self-attention that int8 may run; null where it stays fp32.
+Int8Layers::Layer* enter_attention(const Runtime& runtime, const std::string& name, std::int64_t width);
 
 /// Keys and values of S conditions, in the form that cross_attention reads.
 struct KeyValue {

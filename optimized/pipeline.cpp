@@ -5,6 +5,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <new>
@@ -12,6 +13,7 @@
 #include <set>
 
 #include "interface/error.h"
+#include "interface/int8_file.h"
 #include "interface/source_image.h"
 #include "interface/stage_clock.h"
 #include "optimized/cuda/backend.h"
@@ -102,12 +104,15 @@ bool vae_needs_bf16(const Model& model, const PipelineOptions& options, const Cu
 class OptimizedPipeline final : public Pipeline {
  public:
   /// @param backend  of CUDA's kernels; null on a CPU
-  OptimizedPipeline(std::shared_ptr<const Model> model, const PipelineOptions& options, CudaBackend* backend)
+  /// @param int8     null: with the feature int8 the layers that the model's calibration allows
+  OptimizedPipeline(std::shared_ptr<const Model> model, const PipelineOptions& options, CudaBackend* backend,
+                    std::shared_ptr<Int8Layers> int8 = nullptr)
       : model_(std::move(model)),
         backend_(backend),
         device_(backend == nullptr ? at::Device(at::kCPU) : backend->device()),
         runtime_(make_runtime(options, backend)),
         text_runtime_(make_text_runtime(runtime_.features, backend)),
+        int8_(enter_int8(options, std::move(int8))),
         unet_(runtime_, backend == nullptr ? runtime_ : text_runtime_, model_->config.unet, model_->unet_weights) {
     if (vae_needs_bf16(*model_, options, backend))
       vae_runtime_ = std::make_unique<Runtime>(runtime_.features, at::kBFloat16, device_);
@@ -117,6 +122,13 @@ class OptimizedPipeline final : public Pipeline {
     for (std::size_t i = 0; i < model_->config.text_encoders.size(); ++i) {
       text_encoders_.emplace_back(text_runtime_, model_->config.text_encoders[i], model_->text_encoder_weights[i]);
     }
+    if (int8_ == nullptr) return;
+    const std::vector<std::string> unknown = int8_->unknown();
+    if (!unknown.empty()) {
+      throw Error(ErrorCode::kUsage, fmt::format("int8.json keeps {} in fp32, and the model has no such layer of {} or "
+                                                 "more channels",
+                                                 fmt::join(unknown, ", "), kLeastInt8Channels));
+    }
   }
 
   Result generate(const Request& request, const Image& source, const GenerateOptions& options) override;
@@ -125,6 +137,7 @@ class OptimizedPipeline final : public Pipeline {
   static constexpr std::size_t kCapturedShapes = 4;
 
   Result run(const Request& request, const Image& source, const GenerateOptions& options);
+  std::shared_ptr<Int8Layers> enter_int8(const PipelineOptions& options, std::shared_ptr<Int8Layers> layers);
   const Features& features() const { return runtime_.features; }
   Runtime& vae_runtime() { return vae_runtime_ != nullptr ? *vae_runtime_ : runtime_; }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(device_); }
@@ -167,6 +180,7 @@ class OptimizedPipeline final : public Pipeline {
   at::Device device_;
   Runtime runtime_, text_runtime_;
   std::unique_ptr<Runtime> vae_runtime_;  ///< where it differs from runtime_
+  std::shared_ptr<Int8Layers> int8_;      ///< what runtime_ points at; text encoders stay fp32
   OptimizedUNet unet_;
   std::unique_ptr<OptimizedVae> vae_;
   std::vector<OptimizedTextEncoder> text_encoders_;
@@ -238,6 +252,19 @@ Error OptimizedPipeline::out_of_memory(const std::string& wanted) {
   unchecked_.clear();
   if (backend_ != nullptr) backend_->release_cached_memory();
   return {ErrorCode::kGenerationFailed, fmt::format("out of memory{}{}", there, wanted)};
+}
+
+std::shared_ptr<Int8Layers> OptimizedPipeline::enter_int8(const PipelineOptions& options,
+                                                          std::shared_ptr<Int8Layers> layers) {
+  if (layers == nullptr && features().int8) {
+    if (!features().packed_weights || options.dtype != at::kFloat) {
+      throw Error(ErrorCode::kUsage, "the feature int8 needs packed_weights and dtype fp32");
+    }
+    const std::vector<std::string> kept = layers_in_fp32(model_->config.name);
+    layers = std::make_shared<Int8Layers>(std::set<std::string>(kept.begin(), kept.end()));
+  }
+  runtime_.int8 = layers.get();
+  return layers;
 }
 
 at::Tensor OptimizedPipeline::preprocess(const Image& source, const ActionPlan& plan) {
@@ -654,6 +681,13 @@ std::unique_ptr<Pipeline> make_optimized_pipeline(std::shared_ptr<const Model> m
   const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
   const ops::EmulatedKernels emulated(backend != nullptr && backend->emulated());
   return std::make_unique<OptimizedPipeline>(std::move(model), options, backend);
+}
+
+std::unique_ptr<Pipeline> make_calibration_pipeline(std::shared_ptr<const Model> model,
+                                                    std::shared_ptr<Int8Layers> layers) {
+  const c10::NoGradGuard no_grad;
+  const at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
+  return std::make_unique<OptimizedPipeline>(std::move(model), PipelineOptions{}, nullptr, std::move(layers));
 }
 
 }  // namespace i2i

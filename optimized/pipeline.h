@@ -5,11 +5,17 @@
 #include <memory>
 
 #include "interface/pipeline.h"
+#include "optimized/int8_layers.h"
 
 namespace i2i {
 
 /// @throws Error(kUsage) for an unknown feature, a device or dtype that this build or processor does not run
 std::unique_ptr<Pipeline> make_optimized_pipeline(std::shared_ptr<const Model> model,
                                                   const PipelineOptions& options = {});
+
+/// One on the CPU whose layers the caller switches between fp32 and int8 from run to run: `layers` is switchable and is
+/// filled here.
+std::unique_ptr<Pipeline> make_calibration_pipeline(std::shared_ptr<const Model> model,
+                                                    std::shared_ptr<Int8Layers> layers);
 
 }  // namespace i2i

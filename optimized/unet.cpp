@@ -58,7 +58,9 @@ OptimizedUNet::Transformer OptimizedUNet::make_transformer(const WeightReader& r
     block.norm2 = LayerNorm(from / "norm2", kLayerNormEps);
     block.norm3 = LayerNorm(from / "norm3", kLayerNormEps);
     const WeightReader own = from / "attn1", cross = from / "attn2";
-    block.qkv = Linear(runtime, at::cat({own.get("to_q.weight"), own.get("to_k.weight"), own.get("to_v.weight")}), {});
+    block.qkv = Linear(runtime, at::cat({own.get("to_q.weight"), own.get("to_k.weight"), own.get("to_v.weight")}), {},
+                       ops::kNone, (own / "to_qkv").name());
+    block.attention = enter_attention(runtime, (own / "attention").name(), block.qkv.out_features() / 3);
     block.out1 = Linear(runtime, own / "to_out.0");
     block.query = Linear(runtime, cross / "to_q");
     block.key_value = Linear(runtime, at::cat({cross.get("to_k.weight"), cross.get("to_v.weight")}), {});
@@ -200,8 +202,8 @@ at::Tensor OptimizedUNet::run(const Transformer& transformer, const at::Tensor& 
   Runtime& runtime = *runtime_;
   at::Tensor hidden = transformer.proj_in(runtime, transformer.norm(runtime, x));
   for (const TransformerBlock& block : transformer.blocks) {
-    const at::Tensor own =
-        self_attention(runtime, block.qkv(runtime, block.norm1(runtime, hidden)), transformer.heads, false);
+    const at::Tensor own = self_attention(runtime, block.qkv(runtime, block.norm1(runtime, hidden)), transformer.heads,
+                                          false, block.attention);
     hidden = block.out1(runtime, own, hidden);
     const at::Tensor query = block.query(runtime, block.norm2(runtime, hidden));
     hidden = block.out2(runtime, cross_attention(runtime, query, text[block.index], transformer.heads), hidden);

@@ -55,6 +55,7 @@ class OptimizedUNet {
   };
   struct TransformerBlock {
     LayerNorm norm1, norm2, norm3;
+    Int8Layers::Layer* attention = nullptr;
     Linear qkv, out1, query, key_value, out2, feed_forward1, feed_forward2;
     std::size_t index = 0;  ///< into TextKeyValues
   };

@@ -45,7 +45,10 @@ OptimizedVae::Half OptimizedVae::make_half(const WeightReader& reader, const cha
     half.middle.norm = GroupNorm(attention / "group_norm", config_.norm_num_groups, kNormEps, false);
     half.middle.qkv = Linear(
         *runtime_, at::cat({attention.get("to_q.weight"), attention.get("to_k.weight"), attention.get("to_v.weight")}),
-        at::cat({attention.get("to_q.bias"), attention.get("to_k.bias"), attention.get("to_v.bias")}));
+        at::cat({attention.get("to_q.bias"), attention.get("to_k.bias"), attention.get("to_v.bias")}), ops::kNone,
+        (attention / "to_qkv").name());
+    half.middle.attention =
+        enter_attention(*runtime_, (attention / "attention").name(), half.middle.qkv.out_features() / 3);
     half.middle.out = Linear(*runtime_, attention / "to_out.0");
   }
   return half;
@@ -72,7 +75,7 @@ at::Tensor OptimizedVae::run(const Middle& middle, const at::Tensor& x) const {
   at::Tensor hidden = run(middle.first, x);
   if (middle.qkv.defined()) {
     const at::Tensor attended =
-        self_attention(*runtime_, middle.qkv(*runtime_, middle.norm(*runtime_, hidden)), 1, false);
+        self_attention(*runtime_, middle.qkv(*runtime_, middle.norm(*runtime_, hidden)), 1, false, middle.attention);
     hidden = middle.out(*runtime_, attended, hidden);
   }
   return run(middle.last, hidden);

@@ -29,6 +29,7 @@ class OptimizedVae {
   struct Middle {
     Resnet first, last;
     GroupNorm norm;
+    Int8Layers::Layer* attention = nullptr;
     Linear qkv, out;  ///< undefined where the VAE has no attention
   };
   struct Level {
