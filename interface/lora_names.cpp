@@ -132,7 +132,7 @@ std::vector<LoraTargets::Target> LoraTargets::find(const std::string& module) co
   }
   take_prefix(name, kPeftPrefix);
   constexpr std::string_view kProcessor = ".processor.";
-  if (const auto at = name.find(kProcessor); at != name.npos) name.replace(at, kProcessor.size(), ".");
+  if (const auto at = name.find(kProcessor); at != name.npos) name.erase(at, kProcessor.size() - 1);
   name = with_underscores(name);
 
   std::vector<Target> targets;
