@@ -174,11 +174,11 @@ TEST_F(HostileFile, WrongDtypes) {
 }
 
 TEST_F(HostileFile, JsonBombs) {
-  constexpr int kMany = 3'000'000;
+  constexpr int kMany = 1'100'000;
   const std::string deep = "{\"a\":" + repeated("[", kMany) + repeated("]", kMany) + "}";
   const std::string deep_objects = repeated("{\"a\":", kMany) + "1" + repeated("}", kMany);
-  const std::string long_text(40 << 20, 'x');
-  const std::string long_number(20 << 20, '7');
+  const std::string long_text(8 << 20, 'x');
+  const std::string long_number(2 << 20, '7');
   std::string many_keys = "{";
   for (int i = 0; i < kMany; ++i) many_keys += fmt::format("\"{}\":0,", i);
   many_keys += "\"\":0}";
@@ -196,9 +196,7 @@ TEST_F(HostileFile, JsonBombs) {
   expect_json_refused("holds more than 1000000 values", many_lists, times(many_lists, kTreeBytes));
   expect_json_refused("is not JSON", "{\"a\":\"" + long_text, times(long_text));
   expect_json_refused("is not JSON", "{\"a\":" + long_number + "}x", times(long_number));
-  expect_json_refused("twice",
-                      "{\"" + long_text.substr(0, 20 << 20) + "\":0,\"" + long_text.substr(0, 20 << 20) + "\":0}",
-                      times(long_text));
+  expect_json_refused("twice", "{\"" + long_text + "\":0,\"" + long_text + "\":0}", times(long_text));
   expect_json_refused("does not hold a JSON object", "\"" + long_text + "\"", times(long_text));
   std::ofstream(file()) << "{}";
   fs::resize_file(file(), kSparseBytes);
