@@ -65,6 +65,7 @@ int run(int argc, char** argv) {
   add_promises(app, exit_code);
   add_kernels(app, exit_code);
   add_calibrate(app, exit_code);
+  add_bounds(app, exit_code);
   add_lists(app, exit_code);
   try {
     app.parse(argc, argv);
