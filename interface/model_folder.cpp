@@ -15,8 +15,8 @@
 #include "interface/model_files.h"
 #include "interface/model_parts.h"
 #include "interface/model_source.h"
-#include "interface/single_file.h"
 #include "interface/schema_validation.h"
+#include "interface/single_file.h"
 #include "interface/synthetic_model.h"
 
 namespace i2i {

@@ -54,8 +54,8 @@ at::Tensor Buffers::take(const Key& key) {
       if (best == nullptr || room < best->memory.numel()) best = &block;
     }
   }
-  at::Tensor memory = best != nullptr ? best->memory
-                                      : at::empty({layout.count}, at::TensorOptions().dtype(dtype_).device(device_));
+  at::Tensor memory =
+      best != nullptr ? best->memory : at::empty({layout.count}, at::TensorOptions().dtype(dtype_).device(device_));
   const at::Tensor view = memory.as_strided(layout.sizes, layout.strides);
   if (!reuse_) return view;
   if (best == nullptr) best = &blocks_.emplace_back(Block{std::move(memory), {}});

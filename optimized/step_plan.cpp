@@ -22,7 +22,8 @@ void check(const StepSavings& savings) {
   }
   const double from = savings.guidance_from, to = savings.guidance_to;
   if (!(0 <= from && from < to && to <= 1)) {
-    throw Error(ErrorCode::kUsage, fmt::format("guidance_interval: from {} to {} is not an interval in [0, 1]", from, to));
+    throw Error(ErrorCode::kUsage,
+                fmt::format("guidance_interval: from {} to {} is not an interval in [0, 1]", from, to));
   }
 }
 
@@ -92,8 +93,9 @@ std::vector<StepWork> plan_steps(const StepSavings& savings, const std::vector<d
                                  std::size_t resnets_up) {
   check(savings);
   if (savings.reuse_interval > 1 && static_cast<std::size_t>(savings.reuse_depth) > resnets_up) {
-    throw Error(ErrorCode::kUsage, fmt::format("feature_reuse: a depth of {} resnets is above the maximum {} of this UNet",
-                                               savings.reuse_depth, resnets_up));
+    throw Error(ErrorCode::kUsage,
+                fmt::format("feature_reuse: a depth of {} resnets is above the maximum {} of this UNet",
+                            savings.reuse_depth, resnets_up));
   }
   const std::size_t steps = timesteps.size();
   std::vector<StepWork> plan(steps);

@@ -169,8 +169,8 @@ std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& t
   std::int64_t sets = 1;
   if (config_.text_time_conditioning) {
     sets = pooled.size(0);
-    const at::Tensor ids =
-        sinusoids(time_ids.to(runtime.device).flatten(), config_.addition_time_embed_dim, config_.flip_sin_to_cos, config_.freq_shift);
+    const at::Tensor ids = sinusoids(time_ids.to(runtime.device).flatten(), config_.addition_time_embed_dim,
+                                     config_.flip_sin_to_cos, config_.freq_shift);
     const at::Tensor condition = at::cat({pooled, ids.view({sets, -1})}, -1).unsqueeze(1);  // [S,1,P+6D]
     embedding = embedding.transpose(0, 1) +
                 add_linear2_(runtime, add_linear1_(runtime, condition)).transpose(0, 1);  // [L,S,4C]
@@ -265,8 +265,8 @@ at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValu
     if (level.resample.defined() && !(reuses && left >= depth))
       hidden = level.resample.upsampled(runtime, hidden, skips.back().size(2), skips.back().size(3));
   }
-  // Guidance multiplies what this rounds: on a GPU four channels in fp32 cost next to nothing, and bf16 here was most of
-  // the distance to the reference.
+  // Guidance multiplies what this rounds: on a GPU four channels in fp32 cost next to nothing, and bf16 here was most
+  // of the distance to the reference.
   return conv_out_(*once_, norm_out_(runtime, hidden).to(once_->activation));
 }
 

@@ -24,7 +24,8 @@ struct DeepFeatures {
 
 class OptimizedUNet {
  public:
-  /// @param once  of the products that stay in fp32: timestep embeddings, made once per request, and the last convolution
+  /// @param once  of the products that stay in fp32: timestep embeddings, made once per request, and the last
+  /// convolution
   OptimizedUNet(Runtime& runtime, Runtime& once, const UNetConfig& config, const Weights& weights);
 
   /// @param encoder_hidden_states  [S,T,D]

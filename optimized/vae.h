@@ -10,7 +10,8 @@ namespace i2i {
 
 class OptimizedVae {
  public:
-  /// @param exact  of the encoder's last convolutions: what they round is in every step of a model that reads the source
+  /// @param exact  of the encoder's last convolutions: what they round is in every step of a model that reads the
+  /// source
   OptimizedVae(Runtime& runtime, Runtime& exact, const VaeConfig& config, const Weights& weights);
 
   /// @param pixels  [1,3,H,W] in [-1,1]

@@ -1,7 +1,7 @@
 // The promise: what the loop leaves out is what was asked for and nothing else. Steps are laid out by hand-written
 // tables; deep features on an unchanged input give an unchanged output, bit for bit, at every depth; a step without
-// guidance is the conditional row of one with it; and all of it holds for every model family, with guidance as one batch
-// or row by row, for schedulers that evaluate more than once a step.
+// guidance is the conditional row of one with it; and all of it holds for every model family, with guidance as one
+// batch or row by row, for schedulers that evaluate more than once a step.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -55,16 +55,26 @@ std::string refusal(const std::function<void()>& act) {
 
 TEST(Plan, RefusesWithValueAndBound) {
   const std::vector<double> steps = {1, 0};
-  EXPECT_EQ(refusal([&] { plan_steps({0, 1, 0, 1}, steps, 12); }),
+  EXPECT_EQ(refusal([&] {
+              plan_steps({0, 1, 0, 1}, steps, 12);
+            }),
             "feature_reuse: an interval of 0 steps is outside [1, 50]");
-  EXPECT_EQ(refusal([&] { plan_steps({51, 1, 0, 1}, steps, 12); }),
+  EXPECT_EQ(refusal([&] {
+              plan_steps({51, 1, 0, 1}, steps, 12);
+            }),
             "feature_reuse: an interval of 51 steps is outside [1, 50]");
-  EXPECT_EQ(refusal([&] { plan_steps({2, 0, 0, 1}, steps, 12); }),
+  EXPECT_EQ(refusal([&] {
+              plan_steps({2, 0, 0, 1}, steps, 12);
+            }),
             "feature_reuse: a depth of 0 resnets is below the minimum 1");
-  EXPECT_EQ(refusal([&] { plan_steps({2, 13, 0, 1}, steps, 12); }),
+  EXPECT_EQ(refusal([&] {
+              plan_steps({2, 13, 0, 1}, steps, 12);
+            }),
             "feature_reuse: a depth of 13 resnets is above the maximum 12 of this UNet");
   for (const auto& [from, to] : {std::pair{-0.1, 1.0}, {0.5, 0.5}, {0.6, 0.4}, {0.0, 1.1}, {0.0, double{NAN}}}) {
-    EXPECT_EQ(refusal([&, from = from, to = to] { plan_steps({1, 1, from, to}, steps, 12); }),
+    EXPECT_EQ(refusal([&, from = from, to = to] {
+                plan_steps({1, 1, from, to}, steps, 12);
+              }),
               fmt::format("guidance_interval: from {} to {} is not an interval in [0, 1]", from, to));
   }
 }
@@ -157,8 +167,8 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
   return a.sizes() == b.sizes() ? (a - b).abs().max().item<double>() : INFINITY;
 }
 
-// PNDM on a slice that starts at its second entry evaluates one timestep twice. Given the same sample both times, what is
-// reused is what would be computed.
+// PNDM on a slice that starts at its second entry evaluates one timestep twice. Given the same sample both times, what
+// is reused is what would be computed.
 TEST_P(Families, DeepFeaturesOfTheSameInputGiveTheSameOutput) {
   for (const bool batched : {true, false}) {
     const std::map<std::string, bool> switches = {{"batched_guidance", batched}};
@@ -181,8 +191,7 @@ TEST_P(Families, DeepFeaturesOfTheSameInputGiveTheSameOutput) {
       EXPECT_EQ(difference(out[1], out[0]), 0) << "the step that reuses";
       // And where the input moves on, so does the output: by something, but less than by all.
       const Recorder free = run(request, "pndm:skip_prk_steps=true", {2, depth, 0, 1}, switches);
-      const double error =
-          difference(free.tensors.at("loop.unet_out")[1], plain.tensors.at("loop.unet_out")[1]);
+      const double error = difference(free.tensors.at("loop.unet_out")[1], plain.tensors.at("loop.unet_out")[1]);
       EXPECT_GT(error, 0);
       EXPECT_LT(error, difference(plain.tensors.at("loop.unet_out")[0], plain.tensors.at("loop.unet_out")[1]));
     }
@@ -222,7 +231,8 @@ TEST_P(Families, BothTogetherAreTheSameInOneBatchAndRowByRow) {
       const Request request = request_of(0.9, 6, 1);
       const at::Tensor one = run(request, scheduler, savings).tensors.at("images")[0];
       const at::Tensor apart =
-          run(request, scheduler, savings, {{"batched_guidance", false}, {"cached_text_states", false}, {"cached_timesteps", false}})
+          run(request, scheduler, savings,
+              {{"batched_guidance", false}, {"cached_text_states", false}, {"cached_timesteps", false}})
               .tensors.at("images")[0];
       EXPECT_LE(difference(one, apart), 3e-5);
       EXPECT_EQ(difference(one, run(request, scheduler, savings).tensors.at("images")[0]), 0) << "twice the same";

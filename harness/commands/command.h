@@ -26,7 +26,7 @@ enum ExitCode {
 struct RunOptions {
   std::string model = "scenes";
   std::vector<std::string> lora;  ///< FILE[:WEIGHT] each
-  std::string model_config;  ///< "": what the file itself tells
+  std::string model_config;       ///< "": what the file itself tells
   std::string device = "cpu";
   std::string dtype = "fp32";  ///< bf16 where a device is not the CPU and none is given
   std::string scheduler;

@@ -34,9 +34,7 @@ std::shared_ptr<const Model> model_named(const std::string& name) {
   return model;
 }
 
-std::string golden_model(const std::string& family) {
-  return I2I_SOURCE_DIR "/datasets/goldens/models/" + family;
-}
+std::string golden_model(const std::string& family) { return I2I_SOURCE_DIR "/datasets/goldens/models/" + family; }
 
 Image source_picture(const std::string& name) {
   return load_source_image(fmt::format(I2I_SOURCE_DIR "/datasets/sources/{}.png", name));
@@ -75,8 +73,8 @@ GenerateOptions options_of(const std::string& model, const std::string& schedule
 /// Fails, with the metrics, where two runs' pictures are further apart than the bounds; prints the metrics.
 void expect_same_pictures(const Result& reference, const Result& emulated, const std::string& what) {
   std::string problem;
-  for (const MetricRow& row : compare_images(reference.images, emulated.images, {"ssim", "lpips", "psnr"}, kBounds,
-                                             problem))
+  for (const MetricRow& row :
+       compare_images(reference.images, emulated.images, {"ssim", "lpips", "psnr"}, kBounds, problem))
     fmt::print("  {:<32} {:<14} {:.5f}\n", what, row.name, row.value);
   EXPECT_EQ(problem, "") << what;
 }
@@ -152,7 +150,8 @@ INSTANTIATE_TEST_SUITE_P(Requests, Scenes,
                          [](const auto& scene) { return std::string(scene.param.name); });
 
 // DPM++ 2M in four steps at guidance 7.5 extrapolates so far that any rounding draws another detail (the CPU in bf16
-// reaches SSIM 0.92): what each step computes from the same latents is held instead. Measured: 0.7 % of the largest value.
+// reaches SSIM 0.92): what each step computes from the same latents is held instead. Measured: 0.7 % of the largest
+// value.
 TEST(Scenes, EveryStepOfAnUnstableRequestIsTheReferences) {
   Request request = request_of(4, 0.9, 3);
   request.guidance_scale = 7.5;
@@ -222,8 +221,7 @@ TEST_P(FeatureOff, KeepsTheVerdict) {
   const Request request = request_of(2, 0.9, 5);
   const Image source = source_picture("scene_00");
   const GenerateOptions options = options_of(model, "euler");
-  static const Result expected =
-      make_reference_pipeline(model_named(model), {})->generate(request, source, options);
+  static const Result expected = make_reference_pipeline(model_named(model), {})->generate(request, source, options);
   const Result got = make_emulated(model, at::kBFloat16, {{GetParam(), false}})->generate(request, source, options);
   expect_same_pictures(expected, got, "without " + GetParam());
 }
@@ -255,19 +253,20 @@ TEST(RealModels, HaveAKernelForEveryShape) {
     for (std::size_t level = 0; level < config.unet.block_out_channels.size(); ++level) {
       const auto channels = static_cast<int>(config.unet.block_out_channels[level]),
                  heads = static_cast<int>(config.unet.num_attention_heads[level]);
-      EXPECT_EQ(cuda::attention(cuda::self_attention_of(memory.data(), memory.data(), type, 1, 1, heads,
-                                                        channels / heads, false),
-                                nullptr),
+      EXPECT_EQ(cuda::attention(
+                    cuda::self_attention_of(memory.data(), memory.data(), type, 1, 1, heads, channels / heads, false),
+                    nullptr),
                 cudaSuccess)
           << heads << " heads of " << channels / heads;
       // Every multiple of 8 is alike to it: one tile of the output's columns says it.
-      const cuda::Linear feed_forward{memory.data(), weights.data(), nullptr, nullptr, memory.data(), type, 1,
-                                      channels,      64,             cuda::Activation::kNone};
+      const cuda::Linear feed_forward{
+          memory.data(),          weights.data(), nullptr, nullptr, memory.data(), type, 1, channels, 64,
+          cuda::Activation::kNone};
       EXPECT_EQ(cuda::geglu(feed_forward, nullptr), cudaSuccess) << channels << " channels";
     }
     const auto of_vae = static_cast<int>(config.vae.block_out_channels.back());
-    EXPECT_EQ(cuda::vae_attention(
-                  cuda::self_attention_of(memory.data(), memory.data(), type, 1, 1, 1, of_vae, false), nullptr),
+    EXPECT_EQ(cuda::vae_attention(cuda::self_attention_of(memory.data(), memory.data(), type, 1, 1, 1, of_vae, false),
+                                  nullptr),
               cudaSuccess);
   }
 }

@@ -31,7 +31,7 @@ struct Options {
   std::size_t max_issues = 16;
   AsyncCopies async_copies = AsyncCopies::kCoin;
   MmaRounding mma = MmaRounding::kFloatChain;
-  bool count_traffic = false;                   ///< fills Report::traffic; slow
+  bool count_traffic = false;  ///< fills Report::traffic; slow
   /// Off: memory is neither watched nor poisoned, and a cp.async arrives at issue. For whole programs over kernels that
   /// their own tests have checked; barriers and collectives are still held to their rules.
   bool checked = true;

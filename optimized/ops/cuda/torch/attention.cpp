@@ -22,9 +22,8 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
   TORCH_CHECK(x.width == 3 * y.width && x.count == y.count && x.type == y.type && y.width % heads == 0,
               "self_attention: ", qkv.sizes(), " to ", out.sizes(), " with ", heads, " heads");
   const int head_size = y.width / static_cast<int>(heads);
-  const cuda::Attention call =
-      cuda::self_attention_of(x.data, y.data, x.type, x.images, static_cast<int>(x.per_image()),
-                              static_cast<int>(heads), head_size, causal);
+  const cuda::Attention call = cuda::self_attention_of(
+      x.data, y.data, x.type, x.images, static_cast<int>(x.per_image()), static_cast<int>(heads), head_size, causal);
   const bool of_vae = head_size == kVaeHeadSize;
   if (launched(of_vae ? cuda::vae_attention(call, stream()) : cuda::attention(call, stream()), "self_attention"))
     return;
@@ -45,9 +44,9 @@ void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::
               "cross_attention: ", query.sizes(), " against ", key_value.sizes(), " to ", out.sizes(), " with ", heads,
               " heads");
   const int head_size = x.width / static_cast<int>(heads);
-  const cuda::Attention call = cuda::cross_attention_of(
-      x.data, kv.data, y.data, x.type, x.images, kv.images, static_cast<int>(x.per_image()), static_cast<int>(keys),
-      static_cast<int>(heads), head_size);
+  const cuda::Attention call =
+      cuda::cross_attention_of(x.data, kv.data, y.data, x.type, x.images, kv.images, static_cast<int>(x.per_image()),
+                               static_cast<int>(keys), static_cast<int>(heads), head_size);
   if (launched(cuda::cross_attention(call, stream()), "cross_attention")) return;
   count_substitute("cross_attention", c10::str("head size ", head_size));
   const auto parts = key_value.repeat_interleave(x.images / kv.images, 0).chunk(2, -1);

@@ -1,6 +1,6 @@
-// What the torch bindings of the CUDA operators share: how a tensor is seen by a kernel, the stream, and what becomes of
-// a launch's error. The same sources are compiled twice: for the GPU (device_gpu.cpp, key CUDA of library i2i), and for
-// the CPU over the emulated kernels (tests/cuda_emulated, key CPU of library i2i_emulated).
+// What the torch bindings of the CUDA operators share: how a tensor is seen by a kernel, the stream, and what becomes
+// of a launch's error. The same sources are compiled twice: for the GPU (device_gpu.cpp, key CUDA of library i2i), and
+// for the CPU over the emulated kernels (tests/cuda_emulated, key CPU of library i2i_emulated).
 #pragma once
 
 #include <ATen/core/Tensor.h>

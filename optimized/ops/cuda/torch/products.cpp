@@ -1,5 +1,5 @@
-// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours; GEGLU
-// and GELU inside products of ours.
+// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours;
+// GEGLU and GELU inside products of ours.
 #include <ATen/ATen.h>
 
 #include "optimized/ops.h"
@@ -87,8 +87,9 @@ void folded_convolution(const at::Tensor& input, const at::Tensor& weight, const
   const at::Tensor all = convolution(input, weight, 1, 1);  // [N,4 O,H + 1,W + 1]
   for (std::int64_t dy = 0; dy < 2; ++dy) {
     for (std::int64_t dx = 0; dx < 2; ++dx) {
-      out.slice(2, dy, {}, 2).slice(3, dx, {}, 2).copy_(
-          all.narrow(1, (2 * dy + dx) * channels, channels).narrow(2, dy, height).narrow(3, dx, width));
+      out.slice(2, dy, {}, 2)
+          .slice(3, dx, {}, 2)
+          .copy_(all.narrow(1, (2 * dy + dx) * channels, channels).narrow(2, dy, height).narrow(3, dx, width));
     }
   }
 }

@@ -12,9 +12,9 @@ namespace i2i::cuda_ops {
 void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out) {
   const Rows x = rows_of(a, "concat_channels a"), z = rows_of(b, "concat_channels b"),
              y = rows_of(out, "concat_channels out");
-  TORCH_CHECK(x.count == y.count && z.count == y.count && x.width + z.width == y.width && x.type == y.type &&
-                  z.type == y.type,
-              "concat_channels: ", a.sizes(), " and ", b.sizes(), " to ", out.sizes());
+  TORCH_CHECK(
+      x.count == y.count && z.count == y.count && x.width + z.width == y.width && x.type == y.type && z.type == y.type,
+      "concat_channels: ", a.sizes(), " and ", b.sizes(), " to ", out.sizes());
   check_launched(cuda::concat_channels({x.data, z.data, y.data, y.type, y.count, x.width, z.width}, stream()),
                  "concat_channels");
 }
@@ -28,8 +28,8 @@ void unet_input(const at::Tensor& latents, const OptionalTensor& condition, doub
   call.latents = floats_of(latents, latents.numel(), "unet_input latents");
   call.extra = y.width - call.channels;
   call.conditions = condition.has_value() ? static_cast<int>(condition->size(0)) : 1;
-  call.condition = floats_of(condition, std::int64_t{call.conditions} * call.extra * call.pixels,
-                             "unet_input condition");
+  call.condition =
+      floats_of(condition, std::int64_t{call.conditions} * call.extra * call.pixels, "unet_input condition");
   TORCH_CHECK(y.per_image() == call.pixels, "unet_input: ", latents.sizes(), " to ", out.sizes());
   call.scale = static_cast<float>(scale);
   call.out = y.data;
@@ -43,8 +43,8 @@ void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const O
                  double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
                  const OptionalTensor& guided) {
   const std::int64_t count = sample.numel(), rows = noise_pred.numel() / count;
-  TORCH_CHECK(noise_pred.numel() == rows * count && history.size() <= 3, "guided_step: noise_pred ",
-              noise_pred.sizes(), " for sample ", sample.sizes(), ", ", history.size(), " histories");
+  TORCH_CHECK(noise_pred.numel() == rows * count && history.size() <= 3, "guided_step: noise_pred ", noise_pred.sizes(),
+              " for sample ", sample.sizes(), ", ", history.size(), " histories");
   static_assert(sizeof(cuda::GuidedStepRow) == 8 * sizeof(float));
   cuda::GuidedStep call{};
   if (noise_pred.is_contiguous()) {
