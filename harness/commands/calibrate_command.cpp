@@ -19,7 +19,7 @@ struct CalibrateCommand {
   RunOptions options;
   std::vector<std::string> request_files;
   std::string out;
-  double budget = 0.05;
+  double budget = 0.02;
 };
 
 nlohmann::ordered_json to_json(const Calibration& calibration, const CalibrateCommand& command) {

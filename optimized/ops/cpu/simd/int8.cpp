@@ -31,6 +31,11 @@ inline void store_lowest_bytes(std::uint8_t* p, IntVector v) {
 }
 
 inline std::int32_t highest_lane(IntVector v) {
+#if defined(__clang__)  // has no __builtin_shuffle
+  std::int32_t highest = v[0];
+  for (std::int64_t i = 1; i < kWidth; ++i) highest = v[i] > highest ? v[i] : highest;
+  return highest;
+#else
   IntVector lane;
   for (int i = 0; i < kWidth; ++i) lane[i] = i;
 #pragma GCC unroll 4
@@ -39,6 +44,7 @@ inline std::int32_t highest_lane(IntVector v) {
     v = other > v ? other : v;
   }
   return v[0];
+#endif
 }
 
 /// sum + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3 in each lane: four unsigned bytes times four signed ones.
