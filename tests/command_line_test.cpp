@@ -296,6 +296,7 @@ TEST_F(CommandLine, UsageErrors) {
       {{"run", file, "--model", kModel, "--scheduler", "ddim:eta=much"}, "eta"},
       {{"run", file, "--model", kModel, "--dtype", "fp8"}, "fp8"},
       {{"run", file, "--model", kModel, "--device", "abacus"}, "abacus"},
+      {{"run", file, "--model", kModel, "--impl", "optimized", "--device", "cuda-emulated"}, "i2i_emulated"},
       {{"run", file, "--model", kModel, "--noise", "loud"}, "loud"},
       {{"run", file, "--model", kModel, "--features", "warp_speed"}, "warp_speed"},
       {{"run", file, "--model", kModel, "--threads", "-3"}, "-3"},
