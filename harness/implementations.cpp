@@ -11,6 +11,7 @@
 
 #include "optimized/features.h"
 #include "optimized/pipeline.h"
+#include "optimized/step_plan.h"
 #include "reference/pipeline.h"
 
 namespace i2i {
@@ -62,23 +63,39 @@ double parse_guidance_rescale(const std::string& text) {
   return value;
 }
 
-// "all" switches the exact ones on: a lossy one is asked for by name. "-all" switches every one off.
-std::map<std::string, bool> parse_features(const std::string& text) {
-  std::map<std::string, bool> switches;
+bool FeatureChoice::lossy() const {
+  const Features chosen = make_features(switches);
+  return savings.any() || std::ranges::any_of(known_features(), [&](const FeatureDescription& feature) {
+           return !feature.exact && chosen.*feature.on;
+         });
+}
+
+FeatureChoice parse_features(const std::string& text) {
+  FeatureChoice choice;
   std::istringstream names(text);
   for (std::string name; std::getline(names, name, ',');) {
     const bool on = !name.starts_with('-');
     if (!on) name.erase(0, 1);
+    if (name.empty() || name == "default") continue;
     if (name == "all") {
       for (const FeatureDescription& feature : known_features()) {
-        if (feature.exact || !on) switches[feature.name] = on;
+        if (feature.exact || !on) choice.switches[feature.name] = on;
       }
-    } else if (!name.empty() && name != "default") {
-      switches[name] = on;
+      if (!on) choice.savings = {};
+      continue;
     }
+    const auto equals = name.find('=');
+    const std::string value = equals == std::string::npos ? "" : name.substr(equals + 1);
+    name.erase(std::min(equals, name.size()));
+    if (on ? switch_on(choice.savings, name, value) : switch_off(choice.savings, name)) continue;
+    if (equals != std::string::npos &&
+        std::ranges::any_of(known_features(), [&](const auto& feature) { return feature.name == name; })) {
+      throw Error(ErrorCode::kUsage, fmt::format("{}={}: this feature has no value, it is on or off", name, value));
+    }
+    choice.switches[name] = on;
   }
-  make_features(switches);  // names what is unknown
-  return switches;
+  make_features(choice.switches);  // names what is unknown
+  return choice;
 }
 
 }  // namespace i2i

@@ -1,6 +1,7 @@
 // Implementations by name. Everything else in the harness sees Pipeline only.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,8 +22,17 @@ std::unique_ptr<Pipeline> make_pipeline(const std::string& implementation, std::
 /// "fp32", "bf16", "fp16", "fp64" <-> scalar type. @throws Error(kUsage)
 at::ScalarType parse_dtype(const std::string& name);
 
-/// "name,-name,all,-all": features to switch on and off. @throws Error(kUsage)
-std::map<std::string, bool> parse_features(const std::string& text);
+/// What `--features` asks for: switches for the life of a pipeline, and what each run may leave out.
+struct FeatureChoice {
+  std::map<std::string, bool> switches;
+  StepSavings savings;
+  /// Whether the pictures are others: a lossy feature is on.
+  bool lossy() const;
+};
+
+/// "name,-name,name=value,all,-all": features to switch on and off, later ones last; `all` switches the exact ones on,
+/// `-all` every one off. @throws Error(kUsage) naming what is unknown or out of bounds
+FeatureChoice parse_features(const std::string& text);
 
 /// @throws Error(kUsage) unless it is a number in [0, 1]
 double parse_guidance_rescale(const std::string& text);

@@ -54,10 +54,11 @@ struct Measured {
 
 class Measurement {
  public:
-  Measurement(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseCases& cases, int steps,
-              const std::function<void(const std::string&)>& progress)
-      : pipeline_(pipeline), cases_(cases), steps_(steps), progress_(progress), reader_(load_world()) {
+  Measurement(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseCases& cases,
+              const PromiseSettings& settings, const std::function<void(const std::string&)>& progress)
+      : pipeline_(pipeline), cases_(cases), steps_(settings.steps), progress_(progress), reader_(load_world()) {
     options_.scheduler = scheduler;
+    options_.savings = settings.savings;
   }
 
   Measured strength() {
@@ -270,7 +271,7 @@ void measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const 
     if (std::any_of(rows.begin(), rows.end(), [&](const PromiseRow& row) { return row.promise == promise.words; })) {
       continue;
     }
-    Measurement measurement(pipeline, scheduler, cases, settings.steps, [&](const std::string& value) {
+    Measurement measurement(pipeline, scheduler, cases, settings, [&](const std::string& value) {
       progress(fmt::format("{}: {} {}", promise.words, promise.parameter, value));
     });
     const Measured measured = (measurement.*promise.measure)();

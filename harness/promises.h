@@ -32,6 +32,7 @@ PromiseCases load_promise_cases(int count);
 struct PromiseSettings {
   int cases = 32;
   int steps = 20;
+  StepSavings savings;
 };
 
 /// Measures every promise that `rows` does not hold yet, one seed a case, and appends its row.

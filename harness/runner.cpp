@@ -9,6 +9,7 @@
 #include "harness/implementations.h"
 #include "harness/measure.h"
 #include "harness/operator_profile.h"
+#include "harness/presets.h"
 #include "harness/statistics.h"
 #include "interface/source_image.h"
 
@@ -34,6 +35,7 @@ std::string repeat_command(const Cell& cell, const std::string& model_config, co
   if (!cell.scheduler.empty()) command += " --scheduler " + quoted(cell.scheduler);
   if (cell.dtype != "fp32") command += " --dtype " + cell.dtype;
   if (device != "cpu") command += " --device " + device;
+  if (!cell.preset.empty()) command += " --preset " + cell.preset;
   if (!cell.features.empty()) command += " --features=" + quoted(cell.features);
   if (cell.guidance_rescale != 0) command += fmt::format(" --guidance-rescale {}", cell.guidance_rescale);
   return command + " <<< " + quoted(to_json(cell.request).dump());
@@ -98,14 +100,17 @@ Runner::Loaded& Runner::loaded(const std::string& implementation, const std::str
                                const std::vector<LoraFile>& loras) {
   model(model_name, loras);
   const bool takes_features = implementation != implementation_names().front();
-  const std::string key = implementation + "|" + dtype + "|" + (takes_features ? features : "");
+  std::map<std::string, bool> switches;  // what a run leaves out is told to each run
+  if (takes_features) switches = parse_features(features).switches;
+  std::string key = implementation + "|" + dtype;
+  for (const auto& [name, on] : switches) key += fmt::format("|{}{}", on ? "" : "-", name);
   Loaded& slot = pipelines_[key];
   if (slot.pipeline == nullptr) {
     PipelineOptions options;
     options.dtype = parse_dtype(dtype);
     if (takes_features) {
       options.device = device_;
-      options.features = parse_features(features);
+      options.features = switches;
     }
     const PeakMemory memory;
     slot.pipeline = make_pipeline(implementation, loaded_model_, options);
@@ -127,8 +132,10 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     options.scheduler = resolve_scheduler(cell.scheduler, model(cell.model, cell.loras).config);
     options.noise = noise_;
     options.guidance_rescale = cell.guidance_rescale;
+    const std::string features = features_of(cell.preset, cell.features);
+    options.savings = parse_features(features).savings;
     Loaded& loaded_reference = loaded("reference", cell.model, "fp32", "", cell.loras);
-    Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, cell.features, cell.loras);
+    Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, features, cell.loras);
     Pipeline &reference = *loaded_reference.pipeline, &optimized = *loaded_optimized.pipeline;
 
     Checked reference_check, optimized_check;
@@ -143,7 +150,7 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
         encode_png(resize_lanczos(picture, static_cast<int>(images.size(2)), static_cast<int>(images.size(1))));
     row.source_png.assign(source_png.begin(), source_png.end());
 
-    nlohmann::json bounds = default_bounds(cell.dtype);
+    nlohmann::json bounds = bounds_of(cell.preset, cell.features, cell.dtype);
     bounds.update(sweep.bounds);
     std::string problem;
     row.metrics = compare_images(images, optimized_check.result.images, sweep.metrics, bounds, problem);

@@ -13,6 +13,7 @@
 
 #include "harness/implementations.h"
 #include "harness/metrics/metric.h"
+#include "harness/presets.h"
 
 namespace i2i {
 namespace {
@@ -22,8 +23,8 @@ using nlohmann::json;
 const std::vector<std::string> kRequestAxes = {
     "strength", "guidance_scale", "image_guidance_scale", "steps",       "batch_size", "seed",
     "prompt",   "prompt_2",       "negative_prompt",      "source_image"};
-const std::vector<std::string> kOptionAxes = {"model", "scheduler", "dtype", "features", "guidance_rescale",
-                                              "size",  "loras"};
+const std::vector<std::string> kOptionAxes = {"model",    "scheduler",        "dtype", "preset",
+                                              "features", "guidance_rescale", "size",  "loras"};
 
 bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -45,9 +46,9 @@ json load_document(const std::string& path) {
 }
 
 void check_keys(const json& document, const std::string& path) {
-  static const std::vector<std::string> known = {"name",   "description", "model",   "model_config", "scheduler",
-                                                 "dtype",  "features",    "request", "axes",         "metrics",
-                                                 "bounds", "repetitions", "warmup",  "promises",     "profile"};
+  static const std::vector<std::string> known = {
+      "name",    "description", "model",   "model_config", "scheduler", "dtype",       "preset",   "features",
+      "request", "axes",        "metrics", "bounds",       "warmup",    "repetitions", "promises", "profile"};
   if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
   for (const auto& [key, value] : document.items()) {
     if (!is_one_of(key, known)) {
@@ -120,6 +121,8 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
     cell.scheduler = text;
   } else if (name == "dtype") {
     cell.dtype = text;
+  } else if (name == "preset") {
+    cell.preset = text;
   } else if (name == "features") {
     cell.features = text;
   } else if (name == "loras") {
@@ -211,6 +214,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
     cell.model = document.value("model", "scenes");
     cell.scheduler = document.value("scheduler", "");
     cell.dtype = document.value("dtype", "fp32");
+    cell.preset = document.value("preset", "");
     cell.features = document.value("features", "");
     json request = document["request"];
     std::size_t rest = index, block = count;
@@ -226,7 +230,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
       request["source_image"] = resolve_source(request["source_image"].get<std::string>(), path);
     }
     parse_dtype(cell.dtype);
-    parse_features(cell.features);
+    parse_features(features_of(cell.preset, cell.features));
     try {
       cell.request = parse_request(request);
     } catch (const Error& error) {

@@ -23,7 +23,8 @@ struct Cell {
   std::vector<LoraFile> loras;
   std::string scheduler;  ///< "" is the model's own
   std::string dtype;
-  std::string features;  ///< as --features has it
+  std::string preset;    ///< "" is none
+  std::string features;  ///< as --features has it, after the preset's
   double guidance_rescale = 0;
 };
 

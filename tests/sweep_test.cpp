@@ -82,6 +82,21 @@ TEST_F(SweepFile, ACellWithALoraIsRepeatedWithIt) {
   EXPECT_NE(with.command.find("--lora '" + file + ":0.5'"), std::string::npos) << with.command;
 }
 
+TEST_F(SweepFile, PresetsAndFeaturesAreAxesAndChecked) {
+  const Sweep sweep =
+      load_sweep(write("{" + request_ + R"(, "features": "-winograd", "axes": {"preset": ["exact", "fast"],
+                                 "guidance_scale": [2, 3]}})"),
+                 {});
+  ASSERT_EQ(sweep.cells.size(), 4u);
+  EXPECT_EQ(sweep.cells[3].key, "preset=fast guidance_scale=3");
+  EXPECT_EQ(sweep.cells[3].preset, "fast");
+  EXPECT_EQ(sweep.cells[3].features, "-winograd");
+  EXPECT_EQ(error_of("{" + request_ + R"(, "axes": {"preset": ["ludicrous"]}})"),
+            "there is no preset 'ludicrous'; known: exact, balanced, fast");
+  EXPECT_EQ(error_of("{" + request_ + R"(, "axes": {"features": ["feature_reuse=99"]}})"),
+            "feature_reuse: an interval of 99 steps is outside [1, 50]");
+}
+
 TEST_F(SweepFile, SourcesAreRelativeToTheFile) {
   const Sweep sweep = load_sweep(write("{" + request_ + "}"), {});
   EXPECT_EQ(sweep.cells.at(0).request.source_image,

@@ -30,6 +30,7 @@ struct RunOptions {
   std::string device = "cpu";
   std::string dtype = "fp32";  ///< bf16 where a device is not the CPU and none is given
   std::string scheduler;
+  std::string preset;
   std::string features;
   std::string noise = "per-image";
   std::string guidance_rescale = "0";
@@ -39,6 +40,7 @@ struct RunOptions {
   /// Sets the thread count and gives what a run needs. @throws Error(kUsage)
   NoiseMode noise_mode() const;
   ModelSource model_source() const;
+  std::string all_features() const;  ///< the preset's and those beside it
   GenerateOptions generate_options(const ModelConfig& config) const;
   std::vector<LoraFile> loras() const;
   void apply_threads() const;

@@ -7,8 +7,10 @@
 
 #include "harness/commands/command.h"
 #include "harness/environment.h"
+#include "harness/presets.h"
 #include "interface/model_files.h"
 #include "optimized/features.h"
+#include "optimized/step_plan.h"
 
 namespace i2i {
 namespace {
@@ -22,7 +24,7 @@ void print_rows(const Rows& rows, bool as_json) {
     fmt::print("{}\n", object.dump(2));
     return;
   }
-  for (const auto& [name, text] : rows) fmt::print("{:<26} {}\n", name, text);
+  for (const auto& [name, text] : rows) fmt::print("{:<34} {}\n", name, text);
 }
 
 Rows scheduler_rows() {
@@ -39,6 +41,16 @@ Rows feature_rows() {
   for (const FeatureDescription& feature : known_features()) {
     rows.emplace_back(feature.name, fmt::format("{}: {}", feature.exact ? "exact, on" : "lossy, off unless asked for",
                                                 feature.sentence));
+  }
+  for (const StepFeature& feature : step_features()) {
+    rows.emplace_back(fmt::format("{}={}", feature.name, feature.form),
+                      fmt::format("lossy, off unless asked for: {} ({} where no value is given)", feature.sentence,
+                                  feature.standard));
+  }
+  for (const Preset& preset : presets()) {
+    rows.emplace_back("--preset " + preset.name,
+                      fmt::format("LPIPS at most {} against the reference: {}", preset.lpips_bound,
+                                  preset.features.empty() ? "exact features only" : preset.features));
   }
   return rows;
 }

@@ -5,6 +5,7 @@
 
 #include "harness/commands/command.h"
 #include "harness/implementations.h"
+#include "harness/presets.h"
 #include "interface/source_image.h"
 
 namespace i2i {
@@ -27,7 +28,9 @@ void RunOptions::add_to(CLI::App& command) {
     if (precision->count() == 0 && device != "cpu") dtype = "bf16";
   });
   command.add_option("--scheduler", scheduler, "NAME[:key=value,...]; the model's own where not given");
-  command.add_option("--features", features, "optimisations to switch: name,-name,all,-all (i2i features)");
+  command.add_option("--preset", preset, "features by name: exact, balanced or fast (i2i features)");
+  command.add_option("--features", features,
+                     "optimisations to switch: name,-name,name=value,all,-all (i2i features); after the preset's");
   command
       .add_option("--guidance-rescale", guidance_rescale,
                   "0 to 1: how far guidance's result is brought back to the conditional one's deviation")
@@ -48,6 +51,8 @@ std::vector<LoraFile> RunOptions::loras() const {
   return files;
 }
 
+std::string RunOptions::all_features() const { return features_of(preset, features); }
+
 nlohmann::json write_pictures(const Result& result, const std::string& folder, const std::string& prefix) {
   std::filesystem::create_directories(folder);
   nlohmann::json images = nlohmann::json::array();
@@ -66,6 +71,7 @@ GenerateOptions RunOptions::generate_options(const ModelConfig& config) const {
   options.scheduler = resolve_scheduler(scheduler, config);
   options.noise = noise_mode();
   options.guidance_rescale = parse_guidance_rescale(guidance_rescale);
+  options.savings = parse_features(all_features()).savings;
   return options;
 }
 

@@ -69,7 +69,13 @@ int check_against_goldens(const std::string& folder, const std::string& implemen
   PipelineOptions pipeline_options;
   pipeline_options.device = options.device;
   pipeline_options.dtype = parse_dtype(options.dtype);
-  if (implementation != implementation_names().front()) pipeline_options.features = parse_features(options.features);
+  if (implementation != implementation_names().front()) {
+    const FeatureChoice choice = parse_features(options.all_features());
+    if (choice.lossy()) {
+      throw Error(ErrorCode::kUsage, fmt::format("goldens hold exact features only, not {}", options.all_features()));
+    }
+    pipeline_options.features = choice.switches;
+  }
   const bool is_reference = implementation == implementation_names().front();
 
   ParityReport report;

@@ -24,16 +24,16 @@ struct PromisesCommand {
 int execute(const PromisesCommand& command) {
   command.options.apply_threads();
   Runner runner(command.options.device, NoiseMode::kPerImage, command.options.model_source());
-  Pipeline& pipeline =
-      runner.pipeline(command.implementation, command.options.model, command.options.dtype, command.options.features);
+  Pipeline& pipeline = runner.pipeline(command.implementation, command.options.model, command.options.dtype,
+                                       command.options.all_features());
   const SchedulerSpec scheduler =
       resolve_scheduler(command.options.scheduler, runner.model(command.options.model).config);
   std::vector<PromiseRow> rows;
   {
     StatusLine status;
     measure_promises(
-        pipeline, scheduler, {command.seeds, command.steps}, rows, [&](const std::string& now) { status.show(now); },
-        [](const std::vector<PromiseRow>&) {});
+        pipeline, scheduler, {command.seeds, command.steps, parse_features(command.options.all_features()).savings},
+        rows, [&](const std::string& now) { status.show(now); }, [](const std::vector<PromiseRow>&) {});
   }
   for (const PromiseRow& row : rows) {
     fmt::print("{} {}\n    {}, expected: {}\n   ", row.holds ? "holds " : "BROKEN", row.promise, row.quantity,

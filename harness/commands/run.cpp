@@ -77,7 +77,8 @@ void execute(const RunCommand& command) {
   PipelineOptions pipeline_options;
   pipeline_options.device = command.options.device;
   pipeline_options.dtype = parse_dtype(command.options.dtype);
-  if (command.implementation == "optimized") pipeline_options.features = parse_features(command.options.features);
+  if (command.implementation == "optimized")
+    pipeline_options.features = parse_features(command.options.all_features()).switches;
   if (command.implementation.starts_with("remote:")) make_pipeline(command.implementation, nullptr, pipeline_options);
 
   const Image source = load_source_image(request.source_image);

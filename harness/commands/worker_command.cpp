@@ -42,7 +42,8 @@ void execute(const WorkerCommand& command) {
   PipelineOptions pipeline_options;
   pipeline_options.device = command.options.device;
   pipeline_options.dtype = parse_dtype(command.options.dtype);
-  if (command.implementation == "optimized") pipeline_options.features = parse_features(command.options.features);
+  if (command.implementation == "optimized")
+    pipeline_options.features = parse_features(command.options.all_features()).switches;
   const auto model = with_loras(load_model(command.options.model_source()), command.options.loras());
   GenerateOptions options = command.options.generate_options(model->config);
   const auto pipeline = make_pipeline(command.implementation, model, pipeline_options);
