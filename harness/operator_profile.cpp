@@ -48,25 +48,37 @@ double milliseconds_since(Clock::time_point start) {
 
 }  // namespace
 
+OperatorTime& OperatorTime::operator+=(const OperatorTime& other) {
+  calls += other.calls;
+  ms += other.ms;
+  flops += other.flops;
+  least_ms += other.least_ms;
+  return *this;
+}
+
 // libtorch's callbacks are plain functions: the profile that they write to hangs on the thread.
 struct OperatorProfile::Observer {
   struct Running : at::ObserverContext {
-    Clock::time_point start = Clock::now();
-    bool counts = false;  ///< a stage, or an operator that no other operator called
+    Clock::time_point start;
+    bool counts = false;    ///< an operator that no other operator called
+    bool is_block = false;  ///< a range inside a stage
+    OperatorWork work;
   };
 
   static thread_local OperatorProfile* active;
-  static thread_local std::string stage;
-  static thread_local int step, depth;
+  static thread_local OperatorKey where;  ///< the name left empty; outside all stages the stage too
+  static thread_local int depth;
 
   static std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& function) {
     auto running = std::make_unique<Running>();
     if (function.scope() == at::RecordScope::USER_SCOPE) {
-      stage = function.name();
-      step = static_cast<int>(function.seqNr());
-      running->counts = true;
+      running->is_block = !where.stage.empty();
+      (running->is_block ? where.block : where.stage) = function.name();
+      if (!running->is_block) where.step = static_cast<int>(function.seqNr());
     } else {
-      running->counts = depth++ == 0 && !stage.empty();
+      running->counts = depth++ == 0 && !where.stage.empty();
+      // Inputs are gone when the call returns.
+      if (running->counts) running->work = work_of(function.name(), function.inputs());
     }
     running->start = Clock::now();
     return running;
@@ -74,30 +86,31 @@ struct OperatorProfile::Observer {
 
   static void leave(const at::RecordFunction& function, at::ObserverContext* context) {
     const auto* running = static_cast<const Running*>(context);
-    const double ms = milliseconds_since(running->start);
+    OperatorTime time{1, milliseconds_since(running->start), running->work.flops, 0};
     if (function.scope() == at::RecordScope::USER_SCOPE) {
-      active->stage_ms_[{stage, step}] += ms;
-      stage.clear();
+      active->ranges_[where] += time;
+      (running->is_block ? where.block : where.stage).clear();
       return;
     }
     --depth;
     if (!running->counts) return;
-    OperatorTime& time = active->times_[{stage, step, function.name()}];
-    time.ms += ms;
-    ++time.calls;
+    if (active->roofline_.fp32_gflops > 0) time.least_ms = least_ms(active->roofline_, running->work);
+    OperatorKey key = where;
+    key.name = function.name();
+    active->times_[key] += time;
   }
 };
 
 thread_local OperatorProfile* OperatorProfile::Observer::active = nullptr;
-thread_local std::string OperatorProfile::Observer::stage;
-thread_local int OperatorProfile::Observer::step = -1;
+thread_local OperatorKey OperatorProfile::Observer::where;
 thread_local int OperatorProfile::Observer::depth = 0;
 
-OperatorProfile::OperatorProfile() {
+OperatorProfile::OperatorProfile(const Roofline& roofline) : roofline_(roofline) {
   Observer::active = this;
-  Observer::stage.clear();
+  Observer::where = {};
   Observer::depth = 0;
   callback_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&Observer::enter, &Observer::leave)
+                                             .needsInputs(true)
                                              .scopes({at::RecordScope::FUNCTION, at::RecordScope::USER_SCOPE}));
 }
 
@@ -106,30 +119,43 @@ OperatorProfile::~OperatorProfile() {
   Observer::active = nullptr;
 }
 
-std::map<OperatorProfile::Key, OperatorTime> OperatorProfile::times() const {
-  std::map<Key, OperatorTime> all = times_;
-  for (const auto& [where, ms] : stage_ms_) {
-    double inside = 0;
-    for (const auto& [key, time] : times_) {
-      if (std::get<0>(key) == where.first && std::get<1>(key) == where.second) inside += time.ms;
-    }
-    all[{where.first, where.second, kBetween}] = {1, ms - inside};
+OperatorTimes OperatorProfile::times() const {
+  OperatorTimes rest = ranges_;  // a range's time, less that of all that it holds
+  const auto take_from = [&](OperatorKey key, double ms) {
+    const auto found = rest.find(key);
+    if (found != rest.end()) found->second.ms -= ms;
+  };
+  for (const auto& [key, time] : times_) take_from({key.stage, key.step, key.block, ""}, time.ms);
+  for (const auto& [key, time] : ranges_) {
+    if (!key.block.empty()) take_from({key.stage, key.step, "", ""}, time.ms);
+  }
+  OperatorTimes all = times_;
+  for (const auto& [key, time] : rest) {
+    OperatorKey between = key;
+    between.name = kBetween;
+    all[between] = time;
   }
   return all;
 }
 
-std::vector<OperatorRow> summarize_profiles(const std::vector<std::map<OperatorProfile::Key, OperatorTime>>& runs) {
-  std::map<OperatorProfile::Key, std::pair<int, std::vector<double>>> samples;
-  for (const auto& run : runs) {
+std::vector<OperatorRow> summarize_profiles(const std::vector<OperatorTimes>& runs) {
+  std::map<OperatorKey, std::vector<OperatorTime>> samples;
+  for (const OperatorTimes& run : runs) {
+    OperatorTimes together;
     for (const auto& [key, time] : run) {
-      samples[key].first = time.calls;
-      samples[key].second.push_back(time.ms);
+      OperatorTime& sum = together[{key.stage, key.step, "", key.name}];
+      const int calls = key.name == kBetween ? 1 : sum.calls + time.calls;
+      sum += time;
+      sum.calls = calls;
     }
+    for (const auto& [key, time] : together) samples[key].push_back(time);
   }
   std::vector<OperatorRow> rows;
-  for (const auto& [key, sample] : samples) {
-    const auto& [stage, step, name] = key;
-    rows.push_back({stage, step, name, operator_kind(name), sample.first, median_interval(sample.second)});
+  for (const auto& [key, times] : samples) {
+    std::vector<double> ms;
+    for (const OperatorTime& time : times) ms.push_back(time.ms);
+    rows.push_back({key.stage, key.step, key.name, operator_kind(key.name), times.back().calls, median_interval(ms),
+                    times.back().flops / 1e9, times.back().least_ms});
   }
   return rows;
 }

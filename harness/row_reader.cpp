@@ -37,8 +37,8 @@ ImplementationRow implementation(const Json& object) {
   for (const Json& stage : object.at("stages"))
     row.stages.push_back({stage.at("name"), stage.at("step"), interval(stage.at("ms"))});
   for (const Json& one : object.value("operators", Json::array())) {
-    row.operators.push_back(
-        {one.at("stage"), one.at("step"), one.at("name"), one.at("kind"), one.at("calls"), interval(one.at("ms"))});
+    row.operators.push_back({one.at("stage"), one.at("step"), one.at("name"), one.at("kind"), one.at("calls"),
+                             interval(one.at("ms")), one.value("gflop", 0.0), one.value("least_ms", 0.0)});
   }
   row.peak_host_bytes = object.at("peak_host_bytes");
   row.peak_device_bytes = object.at("peak_device_bytes");

@@ -62,10 +62,9 @@ void check_run(Checked& checked, Pipeline& pipeline, std::int64_t& kept_bytes, c
   kept_bytes = std::max<std::int64_t>(0, kept_bytes + memory.kept_bytes() - handed_out);
 }
 
-using Profile = std::map<OperatorProfile::Key, OperatorTime>;
-
-Profile profile_run(Pipeline& pipeline, const Request& request, const Image& source, const GenerateOptions& options) {
-  const OperatorProfile profile;
+OperatorTimes profile_run(Pipeline& pipeline, const Request& request, const Image& source,
+                          const GenerateOptions& options, const Roofline& roofline) {
+  const OperatorProfile profile(roofline);
   pipeline.generate(request, source, options);
   return profile.times();
 }
@@ -189,10 +188,11 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
         time(reference, reference_runs);
       }
     }
-    std::vector<Profile> reference_profiles, optimized_profiles;
+    std::vector<OperatorTimes> reference_profiles, optimized_profiles;
+    if (sweep.profile > 0 && !roofline_) roofline_ = measure_roofline();
     for (int i = 0; i < sweep.profile; ++i) {
-      reference_profiles.push_back(profile_run(reference, request, picture, options));
-      optimized_profiles.push_back(profile_run(optimized, request, picture, options));
+      reference_profiles.push_back(profile_run(reference, request, picture, options, *roofline_));
+      optimized_profiles.push_back(profile_run(optimized, request, picture, options, *roofline_));
     }
     row.implementations.push_back(summarize_runs("reference", reference_runs));
     row.implementations.back().operators = summarize_profiles(reference_profiles);

@@ -4,9 +4,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "harness/roofline.h"
 #include "harness/sweep.h"
 #include "interface/image.h"
 #include "interface/lora.h"
@@ -51,6 +53,7 @@ class Runner {
                  const std::string& features, const std::vector<LoraFile>& loras);
   std::map<std::string, Loaded> pipelines_;
   std::map<std::string, Image> sources_;
+  std::optional<Roofline> roofline_;  ///< measured before the first profile
 };
 
 }  // namespace i2i

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "interface/stage_clock.h"
+
 namespace i2i {
 namespace {
 
@@ -215,7 +217,9 @@ at::Tensor OptimizedUNet::run(const Transformer& transformer, const at::Tensor& 
 /// Appends one skip a resnet and downsampler until there are `wanted`. @return the last one
 at::Tensor OptimizedUNet::go_down(at::Tensor hidden, const TextKeyValues& text, const TimeBiases& time,
                                   std::size_t wanted, std::vector<at::Tensor>& skips) const {
-  for (const Level& level : down_) {
+  for (std::size_t k = 0; k < down_.size(); ++k) {
+    const Level& level = down_[k];
+    const BlockRange range("down_blocks", k);
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
       if (skips.size() == wanted) return hidden;
       hidden = run(level.resnets[i], hidden, time);
@@ -247,11 +251,14 @@ at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValu
   std::vector<at::Tensor> skips = {hidden};
   hidden = go_down(hidden, text, time, reuses ? depth : left, skips);
   if (!reuses) {
+    const BlockRange range("mid_block");
     hidden = run(middle_first_, hidden, time);
     hidden = run(middle_, hidden, text);
     hidden = run(middle_last_, hidden, time);
   }
-  for (const Level& level : up_) {
+  for (std::size_t k = 0; k < up_.size(); ++k) {
+    const Level& level = up_[k];
+    const BlockRange range("up_blocks", k);
     for (std::size_t i = 0; i < level.resnets.size(); ++i, --left) {
       if (reuses && left > depth) continue;
       if (left == depth && reuses) hidden = deep->hidden;

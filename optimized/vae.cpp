@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "interface/stage_clock.h"
+
 namespace i2i {
 namespace {
 constexpr double kNormEps = 1e-6;  // every GroupNorm of the VAE (semantics.md section 3)
@@ -72,6 +74,7 @@ at::Tensor OptimizedVae::run(const Resnet& resnet, const at::Tensor& x) const {
 }
 
 at::Tensor OptimizedVae::run(const Middle& middle, const at::Tensor& x) const {
+  const BlockRange range("mid_block");
   at::Tensor hidden = run(middle.first, x);
   if (middle.qkv.defined()) {
     const at::Tensor attended =
@@ -83,7 +86,9 @@ at::Tensor OptimizedVae::run(const Middle& middle, const at::Tensor& x) const {
 
 at::Tensor OptimizedVae::encode(const at::Tensor& pixels) const {
   at::Tensor hidden = encoder_.conv_in(*runtime_, pixels);
-  for (const Level& level : encoder_.levels) {
+  for (std::size_t k = 0; k < encoder_.levels.size(); ++k) {
+    const Level& level = encoder_.levels[k];
+    const BlockRange range("down_blocks", k);
     for (const Resnet& resnet : level.resnets) hidden = run(resnet, hidden);
     if (level.resample.defined()) hidden = level.resample(*runtime_, hidden);
   }
@@ -95,7 +100,9 @@ at::Tensor OptimizedVae::encode(const at::Tensor& pixels) const {
 at::Tensor OptimizedVae::decode(const at::Tensor& latents) const {
   at::Tensor hidden = post_quant_conv_.defined() ? post_quant_conv_(*runtime_, latents) : latents;
   hidden = run(decoder_.middle, decoder_.conv_in(*runtime_, hidden));
-  for (const Level& level : decoder_.levels) {
+  for (std::size_t k = 0; k < decoder_.levels.size(); ++k) {
+    const Level& level = decoder_.levels[k];
+    const BlockRange range("up_blocks", k);
     for (const Resnet& resnet : level.resnets) hidden = run(resnet, hidden);
     if (level.resample.defined())
       hidden = level.resample.upsampled(*runtime_, hidden, 2 * hidden.size(2), 2 * hidden.size(3));

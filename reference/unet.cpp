@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "interface/stage_clock.h"
 #include "reference/modules.h"
 
 namespace i2i::reference {
@@ -147,10 +148,15 @@ at::Tensor UNet2DCondition::forward(const at::Tensor& sample, double timestep, c
   auto x = conv_in->forward(sample);
   std::vector<at::Tensor> skips = {x};
   for (std::size_t i = 0; i < down_blocks->size(); ++i) {
+    const BlockRange range("down_blocks", i);
     x = (*down_blocks)[i].forward(x, temb, encoder_hidden_states, skips);
   }
-  x = mid_block->forward(x, temb, encoder_hidden_states);
+  {
+    const BlockRange range("mid_block");
+    x = mid_block->forward(x, temb, encoder_hidden_states);
+  }
   for (std::size_t i = 0; i < up_blocks->size(); ++i) {
+    const BlockRange range("up_blocks", i);
     x = (*up_blocks)[i].forward(x, temb, encoder_hidden_states, skips);
   }
 

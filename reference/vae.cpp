@@ -1,3 +1,4 @@
+#include "interface/stage_clock.h"
 #include "reference/modules.h"
 
 namespace i2i::reference {
@@ -32,6 +33,7 @@ VaeMidBlock::VaeMidBlock(const VaeConfig& config)
 }
 
 at::Tensor VaeMidBlock::forward(const at::Tensor& input) const {
+  const BlockRange range("mid_block");
   auto x = (*resnets)[0].forward(input);
   if (!attentions->empty()) x = (*attentions)[0].forward(x);
   return (*resnets)[1].forward(x);
@@ -74,7 +76,10 @@ VaeEncoder::VaeEncoder(const VaeConfig& config)
 
 at::Tensor VaeEncoder::forward(const at::Tensor& pixels) const {
   auto x = conv_in->forward(pixels);
-  for (std::size_t i = 0; i < down_blocks->size(); ++i) x = (*down_blocks)[i].forward(x);
+  for (std::size_t i = 0; i < down_blocks->size(); ++i) {
+    const BlockRange range("down_blocks", i);
+    x = (*down_blocks)[i].forward(x);
+  }
   x = mid_block->forward(x);
   return conv_out->forward(at::silu(conv_norm_out->forward(x)));
 }
@@ -97,7 +102,10 @@ VaeDecoder::VaeDecoder(const VaeConfig& config)
 
 at::Tensor VaeDecoder::forward(const at::Tensor& z) const {
   auto x = mid_block->forward(conv_in->forward(z));
-  for (std::size_t i = 0; i < up_blocks->size(); ++i) x = (*up_blocks)[i].forward(x);
+  for (std::size_t i = 0; i < up_blocks->size(); ++i) {
+    const BlockRange range("up_blocks", i);
+    x = (*up_blocks)[i].forward(x);
+  }
   return conv_out->forward(at::silu(conv_norm_out->forward(x)));
 }
 

@@ -34,7 +34,9 @@ struct OperatorRow {
   std::string name;  ///< as its library calls it: "i2i::linear", "aten::conv2d"
   std::string kind;  ///< convolution, linear, attention, normalization, other: comparable between implementations
   int calls = 0;
-  Interval ms;  ///< of all calls together
+  Interval ms;          ///< of all calls together
+  double gflop = 0;     ///< what their formulas ask for, from the shapes of the calls; 0 where that is not known
+  double least_ms = 0;  ///< what this machine's measured roofline allows them; 0 where that is not known
 };
 
 /// What one implementation cost in one cell.

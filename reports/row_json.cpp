@@ -56,7 +56,9 @@ Json implementation(const ImplementationRow& row, bool with_times, Samples sampl
                            {"name", one.name},
                            {"kind", one.kind},
                            {"calls", one.calls},
-                           {"ms", interval(one.ms, samples)}});
+                           {"ms", interval(one.ms, samples)},
+                           {"gflop", number(one.gflop)},
+                           {"least_ms", number(one.least_ms)}});
     }
   }
   return {{"implementation", row.implementation},

@@ -75,7 +75,8 @@ TEST_P(ReportPage, EveryControlWorksWithoutErrorsOrRequests) {
   EXPECT_EQ(seen["overflow"], false) << "the page scrolls sideways";
   EXPECT_GE(seen["plots"], 10);
   const std::string operators = seen["operators"].is_string() ? seen["operators"].get<std::string>() : "";
-  for (const char* words : {"convolution", "normalization", "i2i::conv2d", "aten::linear", "10 calls"})
+  for (const char* words : {"convolution", "normalization", "i2i::conv2d", "aten::linear", "10 calls", "200 GFLOP/s",
+                            "50 % of the roofline"})
     EXPECT_NE(operators.find(words), std::string::npos) << words << " in " << operators;
 }
 

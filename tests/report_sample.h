@@ -92,7 +92,14 @@ inline ImplementationRow implementation(const std::string& name, double unet_ms,
   for (int step = 0; step < steps; ++step) {
     const auto part = [&](const std::string& op, const std::string& kind, double share) {
       const double ms = unet_ms * share;
-      row.operators.push_back({"unet", step, prefix + op, kind, 10, {ms, 0.98 * ms, 1.02 * ms, {ms, ms, ms}}});
+      row.operators.push_back({"unet",
+                               step,
+                               prefix + op,
+                               kind,
+                               10,
+                               {ms, 0.98 * ms, 1.02 * ms, {ms, ms, ms}},
+                               kind == "normalization" ? 0 : 0.2 * ms,
+                               share * ms});
     };
     part("conv2d", "convolution", 0.5);
     part("linear", "linear", 0.3);

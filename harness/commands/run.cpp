@@ -1,11 +1,9 @@
 // i2i run: one request through one implementation; prints the action's output object.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "harness/commands/command.h"
 #include "harness/implementations.h"
-#include "harness/operator_profile.h"
+#include "harness/profile_text.h"
 #include "harness/sweep.h"
 #include "harness/trace.h"
 #include "interface/source_image.h"
@@ -50,27 +48,6 @@ void print_stages(const Result& result) {
   fmt::print(stderr, "  {:<16} {:9.2f} ms in {} steps\n", "unet", unet_ms, calls);
 }
 
-// The dearest operators of each stage, steps taken together.
-void print_profile(const std::map<OperatorProfile::Key, OperatorTime>& times) {
-  std::map<std::pair<std::string, std::string>, OperatorTime> sums;
-  double total = 0;
-  for (const auto& [key, time] : times) {
-    OperatorTime& sum = sums[{std::get<0>(key), std::get<2>(key)}];
-    sum.calls += time.calls;
-    sum.ms += time.ms;
-    total += time.ms;
-  }
-  std::vector<std::pair<std::pair<std::string, std::string>, OperatorTime>> rows(sums.begin(), sums.end());
-  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.ms > b.second.ms; });
-  fmt::print(stderr, "  {:<16} {:<36} {:<14} {:>6} {:>10} {:>7}\n", "stage", "operator", "kind", "calls", "ms",
-             "share");
-  for (const auto& [key, time] : rows) {
-    if (time.ms < total / 1000) break;  // what no one could gain from
-    fmt::print(stderr, "  {:<16} {:<36} {:<14} {:>6} {:>10.2f} {:>6.1f}%\n", key.first, key.second,
-               operator_kind(key.second), time.calls, time.ms, 100 * time.ms / total);
-  }
-}
-
 void execute(const RunCommand& command) {
   command.options.apply_threads();
   const Request request = read_request(command.request_file);
@@ -97,9 +74,10 @@ void execute(const RunCommand& command) {
   print_stages(result);
   if (command.profile) {  // a second run: the first paid for memory and threads, and timing operators costs time
     options.trace = nullptr;
-    const OperatorProfile profile;
+    const Roofline roofline = measure_roofline();
+    const OperatorProfile profile(roofline);
     pipeline->generate(request, source, options);
-    print_profile(profile.times());
+    fmt::print(stderr, "{}", profile_text(profile.times(), roofline));
   }
   fmt::print("{}\n", nlohmann::json{{"images", images}}.dump());
 }

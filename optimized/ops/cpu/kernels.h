@@ -260,6 +260,9 @@ struct Kernels {
                            std::int64_t panel_width, std::int8_t* packed, float* scales);
   void (*int8_winograd_input)(const Int8WinogradTiles&);
   void (*int8_winograd_output)(const Int8WinogradTiles&);
+  double (*multiply_add_chains)(std::int64_t rounds, float* sink);  ///< @return operations done
+  double (*int8_dot_chains)(std::int64_t rounds, float* sink);      ///< @return operations done; 0 where there are none
+  void (*read_memory)(const float* from, std::int64_t count, float* sink);
 };
 
 const Kernels& kernels_baseline();

@@ -10,11 +10,28 @@ namespace i2i::cpu {
 
 const Kernels& I2I_TABLE(I2I_ISA)() {
   using namespace I2I_ISA;
-  static constexpr Kernels kTable{
-      I2I_STRING(I2I_ISA), product,      finish,         group_norm,     layer_norm,       attention,
-      pack_transposed,     pack_rows,    guided_step,    winograd_input, winograd_output,  winograd_weights,
-      quantize_rows,       int8_product, int8_attention, pack_int8_keys, pack_int8_values, int8_winograd_input,
-      int8_winograd_output};
+  static constexpr Kernels kTable{I2I_STRING(I2I_ISA),
+                                  product,
+                                  finish,
+                                  group_norm,
+                                  layer_norm,
+                                  attention,
+                                  pack_transposed,
+                                  pack_rows,
+                                  guided_step,
+                                  winograd_input,
+                                  winograd_output,
+                                  winograd_weights,
+                                  quantize_rows,
+                                  int8_product,
+                                  int8_attention,
+                                  pack_int8_keys,
+                                  pack_int8_values,
+                                  int8_winograd_input,
+                                  int8_winograd_output,
+                                  multiply_add_chains,
+                                  int8_dot_chains,
+                                  read_memory};
   return kTable;
 }
 

@@ -140,5 +140,8 @@ void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, st
                       std::int64_t panel_width, std::int8_t* packed, float* scales);
 void int8_winograd_input(const Int8WinogradTiles& tiles);
 void int8_winograd_output(const Int8WinogradTiles& tiles);
+double multiply_add_chains(std::int64_t rounds, float* sink);
+double int8_dot_chains(std::int64_t rounds, float* sink);
+void read_memory(const float* from, std::int64_t count, float* sink);
 
 }  // namespace i2i::cpu::I2I_ISA
