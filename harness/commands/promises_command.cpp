@@ -7,6 +7,7 @@
 #include "harness/commands/command.h"
 #include "harness/commands/write_reports.h"
 #include "harness/environment.h"
+#include "harness/implementations.h"
 #include "harness/progress.h"
 #include "harness/promises.h"
 #include "harness/runner.h"

@@ -9,7 +9,7 @@
 namespace i2i::cuda {
 namespace {
 
-constexpr int kHeadSizes[] = {40, 64, 80, 128, 160};
+constexpr int kHeadSizes[] = {32, 40, 64, 80, 128, 160};
 
 template <typename T>
 void check_self_attention(const AttentionShape& s, std::uint64_t seed) {
