@@ -1,6 +1,7 @@
 #include "harness/trace.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -16,7 +17,15 @@ void CollectingTrace::tensor(std::string_view name, int /*step*/, const at::Tens
 std::vector<std::pair<std::string, at::Tensor>> CollectingTrace::stacked() const {
   std::vector<std::pair<std::string, at::Tensor>> result;
   for (const auto& [name, values] : tensors_) {
-    result.emplace_back(name, name.starts_with("loop.") ? at::stack(values) : values.front());
+    const bool alike = std::all_of(values.begin(), values.end(),
+                                   [&](const at::Tensor& value) { return value.sizes() == values.front().sizes(); });
+    if (!name.starts_with("loop.")) {
+      result.emplace_back(name, values.front());
+    } else if (alike) {
+      result.emplace_back(name, at::stack(values));
+    } else {
+      for (std::size_t i = 0; i < values.size(); ++i) result.emplace_back(fmt::format("{}.{:02}", name, i), values[i]);
+    }
   }
   return result;
 }

@@ -18,7 +18,8 @@ class CollectingTrace : public TraceSink {
 
   void tensor(std::string_view name, int step, const at::Tensor& value) override;
 
-  /// {name, tensor}; "loop.*" stacked along a new first dimension, one entry a step.
+  /// {name, tensor}; "loop.*" stacked along a new first dimension, one entry a step. Where steps differ in their rows
+  /// (guidance on an interval), each stands alone: "loop.unet_in.00", "loop.unet_in.01", ...
   std::vector<std::pair<std::string, at::Tensor>> stacked() const;
 
   /// Of all tensors together.

@@ -45,7 +45,7 @@ bool read_pair(std::string_view text, Number& first, Number& second) {
 
 const std::vector<StepFeature>& step_features() {
   static const std::vector<StepFeature> kAll = {
-      {"feature_reuse", "INTERVAL[:DEPTH]", "2:2",
+      {"feature_reuse", "INTERVAL[:DEPTH]", "2:4",
        "the whole UNet every INTERVAL steps; between them its DEPTH outermost resnets on either side, on the deep "
        "features of the last whole one"},
       {"guidance_interval", "FROM:TO", "0:0.8",
