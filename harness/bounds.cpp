@@ -309,11 +309,11 @@ BoundsReport bounds_report(const ModelConfig& config, const BoundOptions& option
   report.gpus = known_gpus();
   report.rows = bound_rows(config, options);
   report.assumptions = {
+      // NOLINTBEGIN(bugprone-suspicious-missing-comma): sentences that are longer than a line
       "Every call takes the longer of flops / peak and bytes / bandwidth, and nothing overlaps: no operator can be "
       "faster, and a pipeline of these operators cannot be, unless it fuses more of them.",
       "16-bit activations and weights, each operand moved once; latents and scheduler in fp32. What a second-level "
-      "cache "
-      "keeps between operators would lower the bytes.",
+      "cache keeps between operators would lower the bytes.",
       "Convolutions carry bias, time embedding and residual, products bias and residual; GEGLU and attention are one "
       "kernel each.",
       options.plain
@@ -321,6 +321,7 @@ BoundsReport bounds_report(const ModelConfig& config, const BoundOptions& option
             "convolution."
           : "As our pipeline runs it: keys and values of the text once a request, enlargement folded into the "
             "weights, time embeddings before the loop.",
+      // NOLINTEND(bugprone-suspicious-missing-comma)
       "Nothing on this page was measured by us."};
   const std::int64_t native = config.unet.sample_size * config.vae_factor();
   if (pixels.height == native && pixels.width == native && options.images == 1) {
