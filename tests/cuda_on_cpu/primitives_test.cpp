@@ -30,7 +30,8 @@ std::vector<unsigned> result_of(const Primitive& primitive) {
   const auto& report = cuda_on_cpu::last_report();
   EXPECT_EQ(error, cudaSuccess) << primitive.name << ": " << report.text();
   EXPECT_TRUE(report.clean()) << primitive.name << ": " << report.text();
-  EXPECT_EQ(output.unwritten_bytes(), 0u) << primitive.name;
+  // Where the runtime watches every access; under the sanitizers it does not.
+  if (cuda_on_cpu::checks().accesses) EXPECT_EQ(output.unwritten_bytes(), 0u) << primitive.name;
   return output.host();
 }
 
