@@ -31,7 +31,9 @@ std::vector<unsigned> result_of(const Primitive& primitive) {
   EXPECT_EQ(error, cudaSuccess) << primitive.name << ": " << report.text();
   EXPECT_TRUE(report.clean()) << primitive.name << ": " << report.text();
   // Where the runtime watches every access; under the sanitizers it does not.
-  if (cuda_on_cpu::checks().accesses) EXPECT_EQ(output.unwritten_bytes(), 0u) << primitive.name;
+  if (cuda_on_cpu::checks().accesses) {
+    EXPECT_EQ(output.unwritten_bytes(), 0u) << primitive.name;
+  }
   return output.host();
 }
 
