@@ -12,8 +12,11 @@ target_link_directories(libtorch INTERFACE "${TORCH_ROOT}/lib")
 target_link_libraries(libtorch INTERFACE torch_cpu c10)
 target_link_options(libtorch INTERFACE
   "-Wl,--allow-shlib-undefined" "-Wl,-rpath,${TORCH_ROOT}/lib" "-Wl,--disable-new-dtags")
-# fmt 12 stands in libtorch's include folder, before any other: header-only everywhere, so that no file sees two versions.
-target_compile_definitions(libtorch INTERFACE FMT_HEADER_ONLY=1)
+# fmt 12 stands in libtorch's include folder, before any other, so that no file sees two versions.
+add_library(fmt_functions STATIC cmake/fmt.cpp)
+target_include_directories(fmt_functions SYSTEM PRIVATE "${TORCH_ROOT}/include")
+set_target_properties(fmt_functions PROPERTIES POSITION_INDEPENDENT_CODE ON)
+target_link_libraries(libtorch INTERFACE fmt_functions)
 
 find_package(Threads REQUIRED)
 find_package(OpenCV 4 REQUIRED COMPONENTS core imgproc imgcodecs)

@@ -19,12 +19,14 @@ add_library(i2i_pch STATIC "${CMAKE_SOURCE_DIR}/cmake/pch.cpp")
 target_link_libraries(i2i_pch PRIVATE i2i_flags)
 if(I2I_PCH)
   target_precompile_headers(i2i_pch PRIVATE
-    <ATen/ATen.h> <nlohmann/json.hpp> <fmt/format.h> <algorithm> <map> <optional> <string> <vector>)
+    <ATen/ATen.h> "${CMAKE_SOURCE_DIR}/cmake/json.h" <fmt/format.h> <algorithm> <map> <optional> <string> <vector>)
 endif()
+add_library(json_functions STATIC "${CMAKE_SOURCE_DIR}/cmake/json.cpp")
+target_link_libraries(json_functions PRIVATE i2i_flags)
 
 # i2i_library(NAME sources...) / i2i_executable(NAME sources...): a target with our flags and the shared precompiled header.
 function(i2i_configure_target name)
-  target_link_libraries(${name} PUBLIC i2i_flags)
+  target_link_libraries(${name} PUBLIC i2i_flags json_functions)
   if(I2I_PCH)
     target_precompile_headers(${name} REUSE_FROM i2i_pch)
   endif()
@@ -37,6 +39,11 @@ endfunction()
 function(i2i_executable name)
   add_executable(${name} ${ARGN})
   i2i_configure_target(${name})
+endfunction()
+
+# i2i_light(TARGET): compiled with -O1 in place of -O3, for what is compiled often and takes no time when it runs.
+function(i2i_light name)
+  target_compile_options(${name} PRIVATE -O1)
 endfunction()
 
 # i2i_nvtx(FILES...): the files' stages become NVTX ranges where the toolkit's headers are; header-only, nothing to link.
