@@ -121,7 +121,7 @@ OperatorProfile::~OperatorProfile() {
 
 OperatorTimes OperatorProfile::times() const {
   OperatorTimes rest = ranges_;  // a range's time, less that of all that it holds
-  const auto take_from = [&](OperatorKey key, double ms) {
+  const auto take_from = [&](const OperatorKey& key, double ms) {
     const auto found = rest.find(key);
     if (found != rest.end()) found->second.ms -= ms;
   };

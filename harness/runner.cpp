@@ -189,8 +189,8 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
       }
     }
     std::vector<OperatorTimes> reference_profiles, optimized_profiles;
-    if (sweep.profile > 0 && !roofline_) roofline_ = measure_roofline();
     for (int i = 0; i < sweep.profile; ++i) {
+      if (!roofline_) roofline_ = measure_roofline();
       reference_profiles.push_back(profile_run(reference, request, picture, options, *roofline_));
       optimized_profiles.push_back(profile_run(optimized, request, picture, options, *roofline_));
     }

@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <regex>
 #include <sstream>
 
 #include "harness/implementations.h"
@@ -130,12 +130,13 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
   } else if (name == "guidance_rescale") {
     cell.guidance_rescale = parse_guidance_rescale(text);
   } else {  // size: "64x48"
-    int width = 0, height = 0;
-    if (std::sscanf(text.c_str(), "%dx%d", &width, &height) != 2) {
+    static const std::regex kSize("([0-9]{1,5})x([0-9]{1,5})");
+    std::smatch parts;
+    if (!std::regex_match(text, parts, kSize)) {
       throw Error(ErrorCode::kUsage, fmt::format("size '{}': expected WIDTHxHEIGHT, for instance 64x48", text));
     }
-    request["width"] = width;
-    request["height"] = height;
+    request["width"] = std::stoi(parts[1]);
+    request["height"] = std::stoi(parts[2]);
   }
 }
 

@@ -36,7 +36,7 @@ std::string known_names() {
     names += fmt::format("{}{} ({}", names.empty() ? "" : "; ", row.at("name").get<std::string>(),
                          row.at("class").get<std::string>());
     for (const auto& [alias, implied] : row.at("aliases").items()) names += ", " + alias;
-    names += ")";
+    names += ')';
   }
   return names;
 }

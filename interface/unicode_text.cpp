@@ -32,6 +32,7 @@ std::int32_t contraction_length(const icu::UnicodeString& text, std::int32_t sta
   constexpr std::array<std::u16string_view, 7> kEndings = {u"s", u"t", u"re", u"ve", u"m", u"ll", u"d"};
   for (const std::u16string_view ending : kEndings) {
     const auto length = static_cast<std::int32_t>(ending.size());
+    // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): the length goes with it
     if (text.compare(start + 1, length, icu::UnicodeString(ending.data(), length)) == 0) return 1 + length;
   }
   return 0;

@@ -115,7 +115,11 @@ TEST_F(SweepFile, SaysWhatIsWrong) {
             std::string::npos);
   EXPECT_NE(error_of("{" + request_ + R"(, "axis": {}})").find("no key 'axis'"), std::string::npos);
   EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"steps": []}})").find("at least one value"), std::string::npos);
-  EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"size": ["64"]}})").find("WIDTHxHEIGHT"), std::string::npos);
+  for (const char* size : {"64", "64x48px", "x48", "64x999999999999"}) {
+    EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"size": [")" + size + R"("]}})").find("WIDTHxHEIGHT"),
+              std::string::npos)
+        << size;
+  }
   EXPECT_NE(error_of("{" + request_ + R"(, "metrics": ["smim"]})").find("no metric 'smim'"), std::string::npos);
   EXPECT_NE(error_of("{" + request_ + "}", {"steps"}).find("expected name=value"), std::string::npos);
   EXPECT_NE(error_of("{" + request_ + R"(, "features": "winogard"})").find("winogard"), std::string::npos);

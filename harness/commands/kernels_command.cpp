@@ -52,7 +52,7 @@ void count_work(benchmark::State& state, const KernelCase& one) {
 }
 
 void add_benchmarks(const KernelCase& one, const PreparedKernel& kernel, double min_time) {
-  const auto add = [&](const char* who, auto work) {
+  const auto add = [&](const char* who, const std::function<void()>& work) {
     benchmark::RegisterBenchmark(fmt::format("{}/{}/{}", one.op, one.shape, who).c_str(),
                                  [one, work](benchmark::State& state) {
                                    for (auto turn : state) {

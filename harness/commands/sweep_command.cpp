@@ -40,14 +40,14 @@ std::string outcome(const CellRow& row) {
   return text;
 }
 
-void measure_missing_promises(const Sweep& sweep, Runner& runner, Store& store) {
+void measure_missing_promises(const Sweep& sweep, const PromiseSettings& settings, Runner& runner, Store& store) {
   const std::string model = sweep.document.value("model", "scenes");
   Pipeline& reference = runner.pipeline("reference", model, "fp32", "");
   const SchedulerSpec scheduler = resolve_scheduler(sweep.document.value("scheduler", ""), runner.model(model).config);
   std::vector<PromiseRow> rows = store.promises();
   StatusLine status;
   measure_promises(
-      reference, scheduler, *sweep.promises, rows, [&](const std::string& now) { status.show(now); },
+      reference, scheduler, settings, rows, [&](const std::string& now) { status.show(now); },
       [&](const std::vector<PromiseRow>& so_far) { store.save_promises(so_far); });
 }
 
@@ -76,7 +76,7 @@ int execute(const SweepCommand& command) {
     if (command.fail_fast && row.verdict == "failed") break;
   }
   progress.finish();
-  if (sweep.promises) measure_missing_promises(sweep, runner, store);
+  if (sweep.promises) measure_missing_promises(sweep, *sweep.promises, runner, store);
 
   const Report report = store.report();
   write_reports(report, command.out, {"html", "json", "csv", "md", "junit"});
