@@ -1,5 +1,14 @@
 // The action through the fused operators. Plan once (schedule as rows of scalars, text keys and values, timestep
 // embeddings), then run. Called by the harness; everything else of this folder is behind it.
+//
+// pipeline.cpp has the action in numbered steps. What they are made of:
+//   loop_plan              what the request means: size, schedule, and what each step evaluates
+//   image_codec            pictures to latents and back
+//   conditioning           prompts as the UNet receives them
+//   latent_noise           the draws
+//   predictor, stepper     the two halves of a step: UNet, then guidance and scheduler
+//   runtimes               where, in which type and with which features each part computes
+//   device_watch           what a device says late: times, values that are not finite, kernels replaced
 #pragma once
 
 #include <memory>

@@ -2,7 +2,7 @@
 //   prev_sample = sample * x + noise_pred * m + noise * n + sum_k history[k] * h_k
 // with scalars worked out in double before the loop (semantics.md sections 6 and 8); one fused operator runs them all
 // (stepper.h). Clipping and thresholding x_0 are not linear: such configurations are refused by name. Each scheduler is
-// one file of schedulers/ and one line of schedulers.inc. Called by pipeline.cpp.
+// one file of schedulers/ and one line of schedulers.inc. Called by loop_plan.cpp.
 //
 // How schedulers that are more than one formula per step become rows:
 //   several evaluations per step (Heun, DPM2)   one row each; the first remembers what the second needs of x and m

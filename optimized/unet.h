@@ -45,6 +45,9 @@ class OptimizedUNet {
   at::Tensor operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time,
                         DeepFeatures* deep = nullptr) const;
 
+  /// Of its sample: latents, and the source's channels where it takes them.
+  std::int64_t in_channels() const { return config_.in_channels; }
+
   /// Resnets on the way up: the largest depth of deep features.
   std::size_t resnets_up() const;
 

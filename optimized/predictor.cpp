@@ -1,0 +1,153 @@
+#include "optimized/predictor.h"
+
+#include <ATen/ATen.h>
+
+#include "optimized/hand_out.h"
+
+namespace i2i {
+namespace {
+
+/// A captured step depends on nothing but the values of tensors: all is made before the loop, and no step leaves
+/// anything for another or for a trace.
+bool can_be_captured(const Features& features, const LoopPlan& plan, const TraceSink* trace) {
+  return features.captured_steps && features.batched_guidance && features.cached_text_states &&
+         features.cached_timesteps && !plan.savings.any() && trace == nullptr;
+}
+
+ops::OptionalTensor where_defined(const at::Tensor& tensor) {
+  return tensor.defined() ? ops::OptionalTensor(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+std::vector<UNetCall> make_calls(const OptimizedUNet& unet, const Features& features,
+                                 const Conditioning& conditioning) {
+  std::vector<UNetCall> calls;
+  if (features.batched_guidance) {
+    calls.push_back({conditioning, {}, {}});
+  } else {
+    for (std::int64_t row = 0; row < conditioning.embeds.size(0); ++row)
+      calls.push_back({row_of(conditioning, row), {}, {}});
+  }
+  if (!features.cached_text_states) return calls;
+  for (UNetCall& call : calls) call.text = unet.prepare_text(call.conditioning.embeds);
+  return calls;
+}
+
+Predictor::Predictor(Runtime& runtime, const OptimizedUNet& unet, CapturedWork* captured, const LoopPlan& plan,
+                     Rows all, TraceSink* trace)
+    : runtime_(runtime),
+      unet_(unet),
+      captured_(can_be_captured(runtime.features, plan, trace) ? captured : nullptr),
+      plan_(plan),
+      trace_(trace),
+      all_(std::move(all)),
+      conditional_row_(plan.action.guidance == GuidanceMode::kText ? 1 : 0) {}
+
+at::Tensor Predictor::predict(std::size_t step, const at::Tensor& latents) {
+  if (captured_ != nullptr) return predict_captured(step, latents);
+  Rows& rows = rows_of(step);
+  at::Tensor unet_in =
+      runtime_.buffers.image(rows.count * latents.size(0), unet_.in_channels(), latents.size(2), latents.size(3));
+  ops::unet_input(latents, where_defined(rows.condition), plan_.schedule.input_scale[step], unet_in);
+  unet_in = settled(runtime_, unet_in);
+  hand_out(trace_, "loop.unet_in", static_cast<int>(step), unet_in);
+  prepare_deep(step, rows.count);
+  const at::Tensor noise_pred = evaluate(rows.calls, step, unet_in);
+  hand_out(trace_, "loop.unet_out", static_cast<int>(step), noise_pred);
+  return noise_pred;
+}
+
+/// Steps without guidance evaluate the conditional row alone.
+Predictor::Rows& Predictor::rows_of(std::size_t step) {
+  if (plan_.work[step].guided || all_.count == 1) return all_;
+  if (conditional_.count == 0) conditional_ = conditional_alone();
+  return conditional_;
+}
+
+Predictor::Rows Predictor::conditional_alone() const {
+  Rows alone;
+  alone.count = 1;
+  if (all_.condition.defined()) alone.condition = all_.condition.narrow(0, conditional_row_, 1);
+  if (runtime_.features.batched_guidance) {
+    alone.calls = make_calls(unet_, runtime_.features, row_of(all_.calls[0].conditioning, conditional_row_));
+  } else {
+    alone.calls = {all_.calls[static_cast<std::size_t>(conditional_row_)]};
+  }
+  return alone;
+}
+
+const TimeBiases& Predictor::time_of(UNetCall& call, std::size_t step) const {
+  const bool cached = runtime_.features.cached_timesteps;
+  if (call.time.empty() || !cached) {
+    const Conditioning& of = call.conditioning;
+    call.time = unet_.prepare_time(cached ? plan_.timesteps : std::vector{plan_.timesteps[step]}, of.pooled,
+                                   of.time_ids, of.guidance_scale);
+  }
+  return call.time[cached ? step : 0];
+}
+
+/// Readies deep features for a step: nothing where it evaluates everything, else those of its own rows.
+/// @param rows  of the guidance batch, that the step evaluates
+void Predictor::prepare_deep(std::size_t step, std::int64_t rows) {
+  const StepSavings& savings = plan_.savings;
+  if (savings.reuse_interval == 1) return;
+  const bool batched = runtime_.features.batched_guidance;
+  if (plan_.work[step].whole) {
+    deep_.assign(batched ? 1 : static_cast<std::size_t>(rows),
+                 {static_cast<std::size_t>(savings.reuse_depth), {}, rows});
+    return;
+  }
+  // Where guidance has ended since, the conditional row's are what is needed of them.
+  if (rows == deep_.front().rows) return;
+  if (batched) {
+    const std::int64_t images = deep_.front().hidden.size(0) / deep_.front().rows;
+    deep_ = {{deep_.front().depth, deep_.front().hidden.narrow(0, conditional_row_ * images, images), 1}};
+  } else {
+    deep_ = {deep_[static_cast<std::size_t>(conditional_row_)]};
+    deep_.front().rows = 1;
+  }
+}
+
+at::Tensor Predictor::evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in) {
+  const auto images = unet_in.size(0) / static_cast<std::int64_t>(calls.size());
+  std::vector<at::Tensor> parts;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    UNetCall& call = calls[i];
+    const TextKeyValues text =
+        runtime_.features.cached_text_states ? call.text : unet_.prepare_text(call.conditioning.embeds);
+    const at::Tensor sample = unet_in.narrow(0, static_cast<std::int64_t>(i) * images, images);
+    parts.push_back(unet_(sample, text, time_of(call, step), deep_.empty() ? nullptr : &deep_[i]));
+  }
+  return parts.size() == 1 ? parts[0] : settled(runtime_, at::cat(parts));
+}
+
+at::Tensor Predictor::predict_captured(std::size_t step, const at::Tensor& latents) {
+  UNetCall& call = all_.calls[0];
+  const bool with_condition = all_.condition.defined();
+  const TimeBiases& time = time_of(call, step);
+  std::vector<at::Tensor> inputs = {latents * plan_.schedule.input_scale[step]};
+  if (with_condition) inputs.push_back(all_.condition);
+  for (const KeyValue& one : call.text) inputs.push_back(one.tensor);
+  inputs.insert(inputs.end(), time.begin(), time.end());
+  const std::int64_t images = all_.count * latents.size(0);
+  std::string key;
+  for (const at::Tensor& input : inputs) key += c10::str(input.sizes());
+  return captured_->run(key, inputs, [&](const std::vector<at::Tensor>& held) {
+    // Buffers of its own: other work must not be given memory that a replay writes.
+    Buffers own(runtime_.features.reused_buffers, runtime_.activation, runtime_.device);
+    std::swap(runtime_.buffers, own);
+    auto next = held.begin();
+    const at::Tensor held_latents = *next++;
+    at::Tensor unet_in = runtime_.buffers.image(images, unet_.in_channels(), latents.size(2), latents.size(3));
+    ops::unet_input(held_latents, with_condition ? ops::OptionalTensor(*next++) : std::nullopt, 1.0, unet_in);
+    TextKeyValues held_text;
+    for (const KeyValue& one : call.text) held_text.push_back({*next++, one.keys});
+    const TimeBiases held_time(next, held.end());
+    at::Tensor noise_pred = unet_(settled(runtime_, unet_in), held_text, held_time);
+    std::swap(runtime_.buffers, own);
+    return noise_pred;
+  });
+}
+
+}  // namespace i2i
