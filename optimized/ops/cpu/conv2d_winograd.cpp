@@ -5,6 +5,7 @@
 // factors.
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
+#include "optimized/ops/cpu/winograd.h"
 
 namespace i2i::cpu {
 
@@ -56,8 +57,8 @@ void run(const Kernels& use, const PlaneProducts& of) {
 
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                      const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
-  const Rows x = rows_of(input, "conv2d_winograd input"), y = rows_of(out, "conv2d_winograd out");
-  const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3), in = x.width, columns = y.width;
+  const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3);
+  const std::int64_t in = input.size(1), columns = out.size(1);
   const std::int64_t enlarged = upsample ? 2 : 1;
   TORCH_CHECK(input.size(0) == images && input.size(2) * enlarged == height && input.size(3) * enlarged == width &&
                   weight.size(1) == 9 * in && weight.size(0) * weight.size(2) >= columns && in % 16 == 0 &&
@@ -65,21 +66,7 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
               "conv2d_winograd: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes(),
               upsample ? " after enlarging twofold" : "");
   const Kernels& use = kernels();
-  WinogradTiles tiles;
-  tiles.batch = images;
-  tiles.height = height;
-  tiles.width = width;
-  tiles.upsample = upsample;
-  tiles.in = x.data;
-  tiles.out = y.data;
-  if (bias.has_value()) {
-    const std::int64_t sets = bias->numel() / columns;
-    tiles.bias = optional_floats(bias, sets * columns, "conv2d_winograd bias");
-    TORCH_CHECK(sets >= 1 && images % sets == 0, "conv2d_winograd: ", sets, " rows of bias for ", images, " images");
-    tiles.bias_stride = columns;
-    tiles.images_per_bias = images / sets;
-  }
-  if (residual.has_value()) tiles.residual = rows_of(*residual, "conv2d_winograd residual").data;
+  const auto tiles = tiles_of_pictures<WinogradTiles>("conv2d_winograd", input, bias, residual, upsample, out);
 
   const std::int64_t rows_in_use = upsample ? 5 : 6;  // of planes; winograd_plane_vanishes
   const std::int64_t total = images * ((height + 3) / 4) * ((width + 3) / 4);

@@ -1,21 +1,19 @@
 // 3 x 3 convolution by F(2x2, 3x3) in bytes: transform and quantize tiles, 16 products of [tiles, I] with [I, O] (9 on
 // an enlarged picture), transform back with bias and residual. Four byte products a pixel where F(4x4, 3x3) takes 2.25
 // floats; a vector holds four times as many bytes.
-#include <c10/util/Exception.h>
-
 #include <algorithm>
 
 #include "optimized/ops/cpu/kernels.h"
 #include "optimized/ops/cpu/parallel.h"
 #include "optimized/ops/cpu/register.h"
-#include "optimized/ops/cpu/rows.h"
+#include "optimized/ops/cpu/winograd.h"
 
 namespace i2i::cpu {
 
 void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                           const OptionalTensor& residual, bool upsample, const at::Tensor& out) {
-  const Rows x = rows_of(input, "conv2d_winograd_int8 input"), y = rows_of(out, "conv2d_winograd_int8 out");
-  const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3), in = x.width, columns = y.width;
+  const std::int64_t images = out.size(0), height = out.size(2), width = out.size(3);
+  const std::int64_t in = input.size(1), columns = out.size(1);
   const std::int64_t enlarged = upsample ? 2 : 1;
   TORCH_CHECK(input.size(0) == images && input.size(2) * enlarged == height && input.size(3) * enlarged == width &&
                   weight.scalar_type() == at::kChar && weight.dim() == 4 && weight.size(0) == 16 &&
@@ -24,22 +22,7 @@ void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, con
               "conv2d_winograd_int8: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes(),
               upsample ? " after enlarging twofold" : "");
   const Kernels& use = kernels();
-  Int8WinogradTiles tiles;
-  tiles.batch = images;
-  tiles.height = height;
-  tiles.width = width;
-  tiles.upsample = upsample;
-  tiles.in = x.data;
-  tiles.out = y.data;
-  if (bias.has_value()) {
-    const std::int64_t sets = bias->numel() / columns;
-    tiles.bias = optional_floats(bias, sets * columns, "conv2d_winograd_int8 bias");
-    TORCH_CHECK(sets >= 1 && images % sets == 0, "conv2d_winograd_int8: ", sets, " rows of bias for ", images,
-                " images");
-    tiles.bias_stride = columns;
-    tiles.images_per_bias = images / sets;
-  }
-  if (residual.has_value()) tiles.residual = rows_of(*residual, "conv2d_winograd_int8 residual").data;
+  const auto tiles = tiles_of_pictures<Int8WinogradTiles>("conv2d_winograd_int8", input, bias, residual, upsample, out);
 
   const std::int64_t total = images * ((height + 1) / 2) * ((width + 1) / 2);
   const std::int64_t panels = weight.size(1), panel_width = weight.size(3), panel_bytes = weight.size(2) * panel_width;
