@@ -1,6 +1,6 @@
 // The optimized implementation's table of contents: one C++ function per fused operator, each a call through the
 // dispatcher to whichever backend the tensors live on. What they compute stands in ops.inc. Called by the layers and
-// the pipeline.
+// the pipeline; backends take their functions' signatures from here.
 #pragma once
 
 #include <ATen/core/List.h>
@@ -27,12 +27,12 @@ class EmulatedKernels {
   bool before_;
 };
 
-/// The activation argument of linear; the numbers are part of the operator's schema.
+/// What `activation` of linear and linear_int8 may be; the numbers are part of the operators' schema.
 enum Activation : std::int64_t { kNone = 0, kSilu = 1, kQuickGelu = 2, kGelu = 3, kGeglu = 4 };
 
 at::Tensor pack_weight(const at::Tensor& weight, bool geglu = false);
 void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-            const OptionalTensor& residual, Activation activation, const at::Tensor& out);
+            const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out);
 void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out);
@@ -41,7 +41,7 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
 at::Tensor pack_weight_int8(const at::Tensor& weight, bool geglu = false);
 at::Tensor pack_winograd_int8(const at::Tensor& weight);
 void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
-                 const OptionalTensor& residual, Activation activation, const at::Tensor& out);
+                 const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out);
 void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
                  bool upsample, const at::Tensor& out);
