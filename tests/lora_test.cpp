@@ -20,6 +20,7 @@
 #include "interface/error.h"
 #include "interface/lora_names.h"
 #include "interface/synthetic_model.h"
+#include "tests/failures.h"
 
 namespace i2i {
 namespace {
@@ -102,16 +103,9 @@ class Lora : public testing::Test {
     return with_loras(shared_model(), {{write(tensors), weight}});
   }
   std::string failure(const std::function<void()>& action, ErrorCode code = ErrorCode::kGenerationFailed) const {
-    try {
-      action();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code);
-      std::string what = error.what();
-      if (const auto at = what.find(folder_.string() + "/"); at != what.npos)
-        what.erase(at, folder_.string().size() + 1);
-      return what;
-    }
-    return "no error";
+    std::string what = i2i::failure_of(action, code);
+    if (const auto at = what.find(folder_.string() + "/"); at != what.npos) what.erase(at, folder_.string().size() + 1);
+    return what;
   }
   std::string failure_of(const Tensors& tensors) const {
     return failure([&] { merge(tensors); });

@@ -17,6 +17,7 @@
 
 #include "interface/error.h"
 #include "interface/synthetic_model.h"
+#include "tests/failures.h"
 
 namespace i2i {
 namespace {
@@ -29,21 +30,6 @@ const fs::path kGoldens = fs::path(I2I_SOURCE_DIR) / "datasets" / "goldens";
 json read_json(const fs::path& path) {
   std::ifstream in(path);
   return json::parse(in);
-}
-
-template <typename Action>
-std::string failure_of(const Action& action, ErrorCode code = ErrorCode::kGenerationFailed) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(to_string(error.code()), to_string(code));
-    return error.what();
-  }
-  return "no error";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
 }
 
 class Folder : public testing::Test {

@@ -10,6 +10,7 @@
 #include "harness/metrics/metric.h"
 #include "harness/sweep.h"
 #include "interface/source_image.h"
+#include "tests/failures.h"
 
 namespace i2i {
 namespace {
@@ -104,13 +105,7 @@ TEST(Words, ComeToSwitchesAndSavings) {
 }
 
 std::string refusal(const std::string& features) {
-  try {
-    parse_features(features);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUsage);
-    return error.what();
-  }
-  return "accepted";
+  return failure_of([&] { parse_features(features); }, ErrorCode::kUsage);
 }
 
 TEST(Words, AreRefusedWithValueAndBound) {

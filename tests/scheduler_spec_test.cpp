@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "interface/error.h"
+#include "tests/failures.h"
 
 namespace i2i {
 namespace {
@@ -31,13 +32,7 @@ ModelConfig model_with(const json& scheduler_config, const std::string& pipeline
 }
 
 std::string usage_error(const std::string& text, const json& scheduler_config = json::object()) {
-  try {
-    resolve_scheduler(text, model_with(scheduler_config, "sd"));
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUsage);
-    return error.what();
-  }
-  return "no error";
+  return failure_of([&] { resolve_scheduler(text, model_with(scheduler_config, "sd")); }, ErrorCode::kUsage);
 }
 
 TEST(SchedulerSpec, DefaultsAreDiffusersConstructors) {

@@ -15,6 +15,7 @@
 #include "interface/model_source.h"
 #include "interface/original_config.h"
 #include "interface/synthetic_model.h"
+#include "tests/failures.h"
 #include "tests/single_files.h"
 
 namespace i2i {
@@ -25,21 +26,6 @@ using single_files::folder_of;
 using single_files::golden;
 using single_files::tensors_of;
 namespace fs = std::filesystem;
-
-template <typename Action>
-std::string failure_of(const Action& action, ErrorCode code = ErrorCode::kGenerationFailed) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(to_string(error.code()), to_string(code));
-    return error.what();
-  }
-  return "no error";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
-}
 
 /// Every field, so that a difference can be read.
 std::string text_of(const TextEncoderConfig& c) {

@@ -14,6 +14,8 @@
 #include "interface/error.h"
 #include "optimized/pipeline.h"
 #include "optimized/step_plan.h"
+#include "tests/failures.h"
+#include "tests/small_requests.h"
 
 namespace i2i {
 namespace {
@@ -43,15 +45,7 @@ TEST(Plan, IsWhatTheTablesSay) {
   EXPECT_EQ(letters({2, 1, 0, 1}, {7}), "W");
 }
 
-std::string refusal(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUsage);
-    return error.what();
-  }
-  return "accepted";
-}
+std::string refusal(const std::function<void()>& act) { return failure_of(act, ErrorCode::kUsage); }
 
 TEST(Plan, RefusesWithValueAndBound) {
   const std::vector<double> steps = {1, 0};
@@ -103,7 +97,7 @@ TEST(Words, AreReadAndRefused) {
     EXPECT_NE(refusal([&] { switch_on(savings, "feature_reuse", value); }).find(value), std::string::npos);
   }
   for (const char* value : {"0.5", "a:b", "0.1-0.9", "0:0.5:1", "0.8:0.2", "0:2", "nan:1"}) {
-    EXPECT_NE(refusal([&] { switch_on(savings, "guidance_interval", value); }), "accepted") << value;
+    EXPECT_NE(refusal([&] { switch_on(savings, "guidance_interval", value); }), "no error") << value;
   }
   EXPECT_FALSE(savings.any()) << "what is refused changes nothing";
 }
@@ -115,30 +109,6 @@ class Recorder : public TraceSink {
   }
   std::map<std::string, std::vector<at::Tensor>> tensors;
 };
-
-Image source_picture() {
-  Image image{64, 48, {}};
-  for (int y = 0; y < image.height; ++y) {
-    for (int x = 0; x < image.width; ++x) {
-      for (const int value : {x * 4, y * 5, (x / 9 + y / 7) % 2 * 200})
-        image.rgb.push_back(static_cast<std::uint8_t>(value));
-    }
-  }
-  return image;
-}
-
-Request request_of(double strength, int steps, int batch) {
-  Request request;
-  request.prompt = "a red circle on blue ground";
-  request.negative_prompt = "square";
-  request.guidance_scale = 5.0;
-  request.image_guidance_scale = 1.7;
-  request.strength = strength;
-  request.steps = steps;
-  request.batch_size = batch;
-  request.seed = 11;
-  return request;
-}
 
 class Families : public testing::TestWithParam<const char*> {
  protected:
@@ -155,11 +125,11 @@ class Families : public testing::TestWithParam<const char*> {
     how.savings = savings;
     how.trace = &recorder;
     how.locked_latents = locked;
-    pipeline->generate(request, source_picture(), how);
+    pipeline->generate(request, source_picture(64, 48), how);
     return recorder;
   }
 
-  std::shared_ptr<const Model> model_ = load_model(GetParam());
+  std::shared_ptr<const Model> model_ = model_named(GetParam());
   std::map<std::map<std::string, bool>, std::unique_ptr<Pipeline>> pipelines_;
 };
 

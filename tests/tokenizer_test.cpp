@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "interface/error.h"
+#include "tests/failures.h"
 
 namespace i2i {
 namespace {
@@ -49,13 +50,7 @@ class TokenizerTest : public testing::Test {
   Tokenizer load() const { return Tokenizer::load(folder_.string()); }
 
   std::string error_of_load() const {
-    try {
-      load();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::kGenerationFailed);
-      return error.what();
-    }
-    return "no error";
+    return failure_of([&] { load(); });
   }
 
   fs::path folder_;
