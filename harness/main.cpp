@@ -66,6 +66,7 @@ int run(int argc, char** argv) {
   add_kernels(app, exit_code);
   add_calibrate(app, exit_code);
   add_bounds(app, exit_code);
+  add_peers(app, exit_code);
   add_lists(app, exit_code);
   try {
     app.parse(argc, argv);

@@ -57,6 +57,7 @@ void add_report(CLI::App& app, int& exit_code);
 void add_promises(CLI::App& app, int& exit_code);
 void add_kernels(CLI::App& app, int& exit_code);
 void add_bounds(CLI::App& app, int& exit_code);
+void add_peers(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_lists(CLI::App& app, int& exit_code);  ///< models, schedulers, datasets, features, schema, doctor
 
