@@ -1,130 +1,210 @@
-"""Measures i2i beside its peers: same weights, same request, one after the other in turns (A/B/B/A) on the same machine.
+"""Runs i2i and its peers in turns (A/B/B/A): same weights, same request, same machine. Only records; `i2i peers` judges.
 
-usage: compare.py I2I MODEL_FOLDER OUT_FOLDER [--peers eager,openvino] [--rounds N] [--threads N] [--impl-options "..."]
-Writes OUT_FOLDER/peers.json and OUT_FOLDER/peers.md. Two programs are in memory at a time: i2i and one peer.
+usage: compare.py I2I MODEL_FOLDER OUT_FOLDER [--peers eager,openvino] [--rounds N] [--threads N] [--options "..."]
+                  [--budget LPIPS] [--fresh]
+Writes OUT_FOLDER/peers.json after every round and the pictures beside it. What is there already for the same program,
+request, machine, peer and options is not measured again. Two programs are in memory at a time: i2i and one peer.
 """
 import argparse
+import datetime
+import hashlib
 import json
-import random
-import statistics
+import os
+import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy
-from PIL import Image
-
 ROOT = Path(__file__).resolve().parents[2]
 REQUEST = {"source_image": str(ROOT / ".deps" / "photographs" / "astronaut.png"), "prompt": "a portrait in oil",
            "negative_prompt": "blurred", "strength": 1.0, "steps": 4, "guidance_scale": 7.5, "seed": 7}
-STAGES = ["encode_prompt", "vae_encode", "unet", "vae_decode"]
-SAME_PICTURE_DB = 40  # below this a peer computes something else
+STAGES = ["encode_prompt", "vae_encode", "vae_decode"]
+SAME_PICTURE_DB = 40  # below this two programs of full precision compute something else
+
+
+def say(words):
+    print(f"peers: {words}", file=sys.stderr)
+
+
+class PeerFailed(Exception):
+    pass
 
 
 class Worker:
-    """A program that answers a request line with an answer line."""
+    """A program that answers a request line with an answer line; its first line says what it is."""
 
     def __init__(self, name, command):
-        self.name, self.answers = name, []
+        self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.read()
+        self.versions = self.read().get("versions", {})
 
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} ended with exit code {self.process.wait()}")
+            raise PeerFailed(f"{self.name} ended with exit code {self.process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise SystemExit(f"{self.name}: {answer['error']['message']}")
+            raise PeerFailed(f"{self.name}: {answer['error']['message']}")
         return answer
 
     def ask(self):
-        self.process.stdin.write(json.dumps(REQUEST) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps(REQUEST) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # read() says how it ended
         return self.read()
 
-    def close(self):
-        self.process.stdin.close()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
 
 
-def stage_times(answer):
-    times = {name: [row["ms"] for row in answer["stages"] if row["name"] == name] for name in STAGES}
-    # What one UNet call takes; the other stages as their sum over the request.
-    return {name: statistics.median(rows) if name == "unet" else sum(rows) for name, rows in times.items() if rows} | {
-        "total": answer["total_ms"]}
+def first_field(path, key):
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(key):
+            return line.split(":", 1)[1].strip()
+    return ""
 
 
-def interval(values, draws=2000):
-    """Bootstrap interval (95 %) of the median."""
-    rng = random.Random(1)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(draws))
-    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
+def what_is_measured(arguments):
+    """Rounds are comparable, and a measurement can go on, only where all of this is equal."""
+    commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return {"i2i": {"commit": commit.stdout.strip(),
+                    "sha256": hashlib.sha256(Path(arguments.i2i).read_bytes()).hexdigest()},
+            "model": str(arguments.model), "request": REQUEST, "threads": arguments.threads,
+            "machine": {"processor": first_field("/proc/cpuinfo", "model name"), "cores": str(os.cpu_count()),
+                        "memory": first_field("/proc/meminfo", "MemTotal"), "system": platform.platform()}}
 
 
-def psnr(a, b):
-    first, second = (numpy.asarray(Image.open(path.removeprefix("file://")).convert("RGB"), float) for path in (a, b))
-    error = ((first - second) ** 2).mean()
-    return 99.0 if error == 0 else 10 * numpy.log10(255**2 / error)
+class Record:
+    """peers.json: what was measured so far, replaced as a whole so that it is never half written."""
+
+    def __init__(self, folder, measured):
+        self.path = folder / "peers.json"
+        self.document = {**measured, "runs": []}
+        if not self.path.exists():
+            return
+        try:
+            earlier = json.loads(self.path.read_text())
+            changed = [key for key in measured if earlier[key] != measured[key]]
+        except (ValueError, KeyError, TypeError):
+            changed = ["format"]
+        if changed:
+            aside = folder / f"until-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+            aside.mkdir()
+            for kept in (self.path, folder / "pictures"):
+                if kept.exists():
+                    kept.rename(aside / kept.name)
+            say(f"{self.path} is of another {', '.join(changed)}: it is in {aside} now, and all rounds are measured anew")
+        else:
+            self.document = earlier
+
+    def write(self):
+        unfinished = self.path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(self.document, indent=1))
+        unfinished.replace(self.path)
+
+    def run_of(self, peer, options):
+        """The place and the run of this peer beside i2i with these options; a new one is not in the record yet."""
+        runs = self.document["runs"]
+        for place, run in enumerate(runs):
+            if (run["peer"], run["options"]) == (peer, options):
+                return place, run
+        return len(runs), {"peer": peer, "options": options, "rounds": []}
+
+    def keep(self, place, run):
+        self.document["runs"][place:place + 1] = [run]
+        self.write()
+
+    def relative(self, answer):
+        return os.path.relpath(answer["images"][0].removeprefix("file://"), self.path.parent)
 
 
-def measure(ours, peer, rounds):
-    ours.ask(), peer.ask()  # the first run pays for memory, threads and compilation
-    pairs = []
-    for turn in range(rounds):
-        order = (ours, peer) if turn % 2 == 0 else (peer, ours)
-        answers = {worker.name: worker.ask() for worker in order}
-        pairs.append((answers[ours.name], answers[peer.name]))
-        print(f"peers: {peer.name} {turn + 1}/{rounds}: i2i {pairs[-1][0]['total_ms'] / 1000:.2f} s, "
-              f"{peer.name} {pairs[-1][1]['total_ms'] / 1000:.2f} s", file=sys.stderr)
-    rows = {}
-    for stage in [*STAGES, "total"]:
-        times = [(stage_times(a)[stage], stage_times(b)[stage]) for a, b in pairs]
-        ratios = [b / a for a, b in times]
-        low, high = interval(ratios)
-        rows[stage] = {"i2i_ms": statistics.median(a for a, _ in times), "peer_ms": statistics.median(b for _, b in times),
-                       "ratio": statistics.median(ratios), "ratio_low": low, "ratio_high": high}
-    last = pairs[-1]
-    return {"peer": peer.name, "rounds": rounds, "stages": rows, "psnr": psnr(last[0]["images"][0], last[1]["images"][0]),
-            "i2i_peak_bytes": last[0]["peak_resident_bytes"], "peer_peak_bytes": last[1]["peak_resident_bytes"]}
+def times(answer):
+    """Raw: each stage's sum over the request, and every call of the UNet. A stage that was not timed is left out."""
+    rows = {name: [row["ms"] for row in answer["stages"] if row["name"] == name] for name in [*STAGES, "unet"]}
+    sums = {f"{name}_ms": sum(rows[name]) for name in STAGES if rows[name]}
+    return sums | {"unet_ms": rows["unet"], "total_ms": answer["total_ms"],
+                   "peak_resident_bytes": answer["peak_resident_bytes"]}
 
 
-def table(results):
-    lines = ["| peer | " + " | ".join(("UNet call" if s == "unet" else s.replace("_", " ")) for s in [*STAGES, "total"]) +
-             " | i2i is faster by | peak GB, peer / i2i | PSNR between the pictures |", "|---" * 9 + "|"]
-    for result in results:
-        cells = [f"{r['peer_ms'] / 1000:.3g} s / {r['i2i_ms'] / 1000:.3g} s ({r['ratio']:.2f})" for r in result["stages"].values()]
-        total = result["stages"]["total"]
-        same = "" if result["psnr"] >= SAME_PICTURE_DB else ", **not the same picture: no peer**"
-        lines.append(f"| {result['peer']} | " + " | ".join(cells) +
-                     f" | {total['ratio']:.2f} [{total['ratio_low']:.2f}, {total['ratio_high']:.2f}] | "
-                     f"{result['peer_peak_bytes'] / 1e9:.1f} / {result['i2i_peak_bytes'] / 1e9:.1f} | {result['psnr']:.1f} dB{same} |")
-    return "\n".join(lines) + "\n"
+def our_worker(arguments, options, pictures):
+    return Worker("i2i", [arguments.i2i, "worker", "--model", str(arguments.model), "--threads", str(arguments.threads),
+                          "--out", str(pictures), *shlex.split(options)])
+
+
+def exact_picture(arguments, record):
+    """What options such as int8 depart from: i2i's picture without any. One for all runs of a measurement."""
+    if "exact_picture" not in record.document:
+        say("i2i without options, for the picture that both sides are held to")
+        with our_worker(arguments, "", arguments.out / "pictures" / "exact") as exact:
+            record.document["exact_picture"] = record.relative(exact.ask())
+    return record.document["exact_picture"]
+
+
+def measure(arguments, record, name):
+    place, run = record.run_of(name, arguments.options)
+    if run["rounds"] and arguments.fresh:
+        say(f"{name}: the {len(run['rounds'])} rounds of {record.path} are measured anew")
+        run = {**run, "rounds": []}  # the recorded ones stay until a new one has ended
+    if run["rounds"]:
+        say(f"{name}: {len(run['rounds'])} of {arguments.rounds} rounds are in {record.path} already; --fresh measures anew")
+    if len(run["rounds"]) >= arguments.rounds:
+        return
+    comparison = {"metric": "psnr", "bar": SAME_PICTURE_DB}
+    if arguments.options:  # i2i may depart from the picture on purpose, so the bar is a budget
+        comparison = {"metric": "lpips", "bar": arguments.budget, "exact_picture": exact_picture(arguments, record)}
+    pictures = arguments.out / "pictures" / f"{place}_{name}"
+    with our_worker(arguments, arguments.options, pictures / "i2i") as ours, \
+            Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.model),
+                          str(pictures / "peer"), str(arguments.threads)]) as peer:
+        if run["rounds"] and run["versions"] != peer.versions:
+            say(f"{name}: its libraries are others than those of the recorded rounds, which are measured anew")
+            run = {**run, "rounds": []}
+        ours.ask(), peer.ask()  # the first run pays for memory, threads and compilation
+        while (turn := len(run["rounds"])) < arguments.rounds:
+            order = (ours, peer) if turn % 2 == 0 else (peer, ours)
+            answers = {worker: worker.ask() for worker in order}
+            run["rounds"].append({"i2i": times(answers[ours]), "peer": times(answers[peer])})
+            run |= {"versions": peer.versions, "comparison": comparison,
+                    "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+                    "pictures": {"i2i": record.relative(answers[ours]), "peer": record.relative(answers[peer])}}
+            record.keep(place, run)
+            say(f"{name} {turn + 1}/{arguments.rounds}: i2i {answers[ours]['total_ms'] / 1000:.2f} s, "
+                f"{name} {answers[peer]['total_ms'] / 1000:.2f} s")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("i2i")
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--peers", default="eager,openvino")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="of either side")
     parser.add_argument("--options", default="", help="further options of i2i worker, for instance '--dtype bf16'")
+    parser.add_argument("--budget", type=float, default=0.02,
+                        help="with --options: the LPIPS from i2i's picture without them that either side may have")
+    parser.add_argument("--fresh", action="store_true", help="measure these peers anew")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = []
+    record = Record(arguments.out, what_is_measured(arguments))
+    failures = 0
     for name in arguments.peers.split(","):
-        ours = Worker("i2i", [arguments.i2i, "worker", "--model", str(arguments.model), "--threads", "2", "--out",
-                              str(arguments.out / "i2i"), *arguments.options.split()])
-        peer = Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.model),
-                             str(arguments.out / name)])
-        results.append(measure(ours, peer, arguments.rounds))
-        ours.close(), peer.close()
-        (arguments.out / "peers.json").write_text(json.dumps({"request": REQUEST, "results": results}, indent=1))
-        (arguments.out / "peers.md").write_text(table(results))
-    print(table(results), end="")
-    if any(result["psnr"] < SAME_PICTURE_DB for result in results):
-        raise SystemExit("a peer's picture is not i2i's")
+        try:
+            measure(arguments, record, name)
+        except PeerFailed as failure:
+            say(failure)  # the other peers can still be measured
+            failures += 1
+    raise SystemExit(1 if failures else 0)
 
 
 if __name__ == "__main__":

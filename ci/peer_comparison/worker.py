@@ -1,7 +1,8 @@
 """One peer: answers requests, one a line, with pictures and stage times, as `i2i worker` does.
 
-usage: worker.py eager|inductor|openvino|openvino-bf16 MODEL_FOLDER OUT_FOLDER
+usage: worker.py eager|inductor|openvino|openvino-bf16 MODEL_FOLDER OUT_FOLDER [THREADS]
 """
+import importlib.metadata
 import json
 import sys
 import time
@@ -11,7 +12,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-THREADS = 2
+THREADS = int(sys.argv[4]) if len(sys.argv) > 4 else 2
 WIDTH, HEIGHT = 512, 512
 
 
@@ -82,6 +83,11 @@ def compiled_by_openvino(pipeline, precision):
                 parameter.data = torch.empty(0)
 
 
+def versions(peer) -> dict:
+    libraries = ["torch", "diffusers", "transformers"] + (["openvino"] if peer.startswith("openvino") else [])
+    return {name: importlib.metadata.version(name) for name in libraries}
+
+
 def peak_resident_bytes() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
@@ -109,7 +115,7 @@ def main() -> None:
     pipeline.vae.decode = stages.timed("vae_decode", pipeline.vae.decode)
     pipeline.text_encoder.forward = stages.timed("encode_prompt", pipeline.text_encoder.forward)
     out.mkdir(parents=True, exist_ok=True)
-    print(json.dumps({"ready": folder}), flush=True)
+    print(json.dumps({"ready": folder, "versions": versions(peer)}), flush=True)
 
     for number, line in enumerate(sys.stdin):
         request = json.loads(line)
