@@ -80,10 +80,15 @@ std::string card(const PeerRow& row, const Axis& axis) {
   }
   html += fmt::format("<p class=\"muted\">whole request: i2i {}, {} {}</p>", time_text(total.i2i_ms.median),
                       xml_escape(row.peer), time_text(total.peer_ms.median));
-  html += fmt::format("<p class=\"muted\">{} {}</p></section>",
-                      row.same_picture ? row.exact ? "✓ same picture:" : "✓ within the budget:" : "asked for:",
-                      xml_escape(bar_text(row)));
-  return html;
+  const std::string distance = row.exact ? distance_text(row.distances.front()) : bar_text(row);
+  if (row.same_picture) {
+    html += fmt::format("<p class=\"muted\">✓ {}: {}</p>", row.exact ? "same picture" : "within the budget",
+                        xml_escape(distance));
+  } else {
+    html += fmt::format("<p class=\"muted\">{}asked for: {}</p>", row.exact ? distance + "; " : "",
+                        xml_escape(bar_text(row)));
+  }
+  return html + "</section>";
 }
 
 std::string bar(const Interval& ms, double longest) {

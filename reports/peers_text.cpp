@@ -94,7 +94,8 @@ std::string peers_markdown(const PeersReport& report) {
   text +=
       "\nTimes and memory: the peer's / i2i's, medians over rounds in turns; 95 % intervals of the paired ratio.\n\n";
   for (const PeerRow& row : report.rows) {
-    text += fmt::format("- {}: {} rounds, {}", cell_text(row.peer), row.rounds, cell_text(row.date));
+    text += fmt::format("- {}: {} round{}, {}", cell_text(peer_name(row)), row.rounds, row.rounds == 1 ? "" : "s",
+                        cell_text(row.date));
     for (const auto& [library, version] : row.versions)
       text += fmt::format(", {} {}", cell_text(library), cell_text(version));
     text += fmt::format("; {}; again: `{}`\n", cell_text(bar_text(row)), row.command);
