@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -423,7 +424,7 @@ TEST(Goldens, CsvMarkdownAndJunit) {
 TEST(Samples, AreLeftForEyes) {
   const auto leave = [](const char* name, const Report& report) {
     const std::string page = write(report, "html");
-    std::ofstream(name, std::ios::binary) << page;
+    std::ofstream(std::filesystem::path(I2I_BINARY).replace_filename(name), std::ios::binary) << page;
     return page.size();
   };
   leave("report_sample_ok.html", sample::sweep());
