@@ -24,7 +24,9 @@ Image picture() {
   return image;
 }
 
-OperatorTimes profile_of(const std::string& implementation, const Roofline& roofline = {}) {
+/// @param stages  receives the run's own stage times
+OperatorTimes profile_of(const std::string& implementation, const Roofline& roofline = {},
+                         std::vector<StageTime>* stages = nullptr) {
   const auto model = load_model("synthetic:tiny-sd15");
   const auto pipeline = make_pipeline(implementation, model, {});
   const Request request = parse_request(
@@ -32,7 +34,8 @@ OperatorTimes profile_of(const std::string& implementation, const Roofline& roof
   GenerateOptions options;
   options.scheduler = resolve_scheduler("euler", model->config);
   const OperatorProfile profile(roofline);
-  pipeline->generate(request, picture(), options);
+  const Result result = pipeline->generate(request, picture(), options);
+  if (stages != nullptr) *stages = result.stages;
   return profile.times();
 }
 
@@ -95,7 +98,14 @@ TEST(Arithmetic, OfWinogradIsCountedByFormulaAndByMethod) {
 }
 
 TEST(Times, OfBlocksAndOperatorsAddUpToTheirStage) {
-  const OperatorTimes times = profile_of("optimized");
+  std::vector<StageTime> stages;
+  const OperatorTimes times = profile_of("optimized", {}, &stages);
+  for (const StageTime& stage : stages) {
+    if (stage.name != "unet") continue;
+    const double ms = sum(times, &OperatorTime::ms, "unet", stage.step);
+    EXPECT_LE(ms, 1.02 * stage.ms) << "step " << stage.step << ": something is counted twice";
+    EXPECT_GE(ms, 0.8 * stage.ms) << "step " << stage.step << ": something is not counted";
+  }
   std::set<std::string> blocks;
   for (const auto& [key, time] : times) {
     if (key.stage == "unet") blocks.insert(key.block);

@@ -1,6 +1,6 @@
 """One peer: answers requests, one a line, with pictures and stage times, as `i2i worker` does.
 
-usage: worker.py eager|inductor|openvino|openvino-bf16 MODEL_FOLDER OUT_FOLDER [THREADS]
+usage: worker.py eager|inductor|openvino|openvino-bf16|openvino-int8 MODEL_FOLDER OUT_FOLDER [THREADS]
 """
 import importlib.metadata
 import json
@@ -14,6 +14,7 @@ from PIL import Image
 
 THREADS = int(sys.argv[4]) if len(sys.argv) > 4 else 2
 WIDTH, HEIGHT = 512, 512
+OPENVINO = {"openvino": "f32", "openvino-bf16": "bf16", "openvino-int8": "int8"}  # peer: precision
 
 
 class Stages:
@@ -44,15 +45,26 @@ def compiled_by_inductor(pipeline):
     pipeline.vae.decoder.forward = torch.compile(pipeline.vae.decoder.forward)
 
 
+def quantized_by_nncf(model, inputs):
+    """Weights and activations in bytes, by NNCF's post-training quantization. One input sets the ranges: what follows is
+    random weights' noise anyway, and what is measured here is time."""
+    import nncf
+    return nncf.quantize(model, nncf.Dataset([inputs]), subset_size=1, model_type=nncf.ModelType.TRANSFORMER)
+
+
 def compiled_by_openvino(pipeline, precision):
-    """Replaces the forward of UNet, VAE halves and text encoder by OpenVINO's, shapes fixed, weights shared with nothing."""
+    """Replaces the forward of UNet and VAE halves by OpenVINO's, shapes fixed, weights shared with nothing.
+    @param precision  f32, bf16 or int8"""
     import openvino
     core = openvino.Core()
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1}
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "INFERENCE_NUM_THREADS": THREADS,
+                "NUM_STREAMS": 1}
 
     def compiled(module, example):
         with torch.no_grad():
             model = openvino.convert_model(module, example_input=example, input=[tuple(x.shape) for x in example])
+        if precision == "int8":
+            model = quantized_by_nncf(model, tuple(x.numpy() for x in example))
         return core.compile_model(model, "CPU", settings)
 
     class UNet(torch.nn.Module):
@@ -64,9 +76,11 @@ def compiled_by_openvino(pipeline, precision):
             return self.inner(sample, timestep, encoder_hidden_states=states, return_dict=False)[0]
 
     latent = (HEIGHT // 8, WIDTH // 8)
-    unet = compiled(UNet(pipeline.unet), (torch.zeros(2, 4, *latent), torch.tensor([500.0]), torch.zeros(2, 77, 768)))
-    encoder = compiled(pipeline.vae.encoder, (torch.zeros(1, 3, HEIGHT, WIDTH),))
-    decoder = compiled(pipeline.vae.decoder, (torch.zeros(1, 4, *latent),))
+    draw = torch.Generator().manual_seed(0)
+    sample, states = (torch.randn(2, *shape, generator=draw) for shape in ((4, *latent), (77, 768)))
+    unet = compiled(UNet(pipeline.unet), (sample, torch.tensor([500.0]), states))
+    encoder = compiled(pipeline.vae.encoder, (torch.rand(1, 3, HEIGHT, WIDTH, generator=draw) * 2 - 1,))
+    decoder = compiled(pipeline.vae.decoder, (sample[:1].contiguous(),))
 
     def run(network, *inputs):
         return torch.from_numpy(network([x.numpy() for x in inputs])[0].copy())
@@ -84,7 +98,9 @@ def compiled_by_openvino(pipeline, precision):
 
 
 def versions(peer) -> dict:
-    libraries = ["torch", "diffusers", "transformers"] + (["openvino"] if peer.startswith("openvino") else [])
+    libraries = ["torch", "diffusers", "transformers"]
+    libraries += ["openvino"] if peer.startswith("openvino") else []
+    libraries += ["nncf"] if peer == "openvino-int8" else []
     return {name: importlib.metadata.version(name) for name in libraries}
 
 
@@ -103,12 +119,10 @@ def main() -> None:
     pipeline.set_progress_bar_config(disable=True)
     if peer == "inductor":
         compiled_by_inductor(pipeline)
-    elif peer == "openvino":
-        compiled_by_openvino(pipeline, "f32")
-    elif peer == "openvino-bf16":
-        compiled_by_openvino(pipeline, "bf16")
+    elif peer in OPENVINO:
+        compiled_by_openvino(pipeline, OPENVINO[peer])
     elif peer != "eager":
-        raise SystemExit(f"unknown peer {peer}: known are eager, inductor, openvino, openvino-bf16")
+        raise SystemExit(f"unknown peer {peer}: known are eager, inductor, {', '.join(OPENVINO)}")
     stages = Stages()
     pipeline.unet.forward = stages.timed("unet", pipeline.unet.forward)
     pipeline.vae.encode = stages.timed("vae_encode", pipeline.vae.encode)
