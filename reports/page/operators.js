@@ -65,7 +65,7 @@ function operatorTable(cells) {
   update();
   return [h('p', {class: 'muted'}, `Runs of their own, in which every operator was timed; ${shown.length > 1 ? `means over ${plural(shown.length, 'cell')}` : 'medians'}. A kind opens to its operators. GFLOP/s is what their formulas ask for; the roofline is the least time that this machine's measured arithmetic and memory allow their methods.`),
     h('div', {class: 'controls'}, select('stage', [['all', 'all'], ...stages.map(name => [name, name])], state.stage, value => { state.stage = value; updateSteps(); update(); }), steps),
-    h('table', {class: 'compact operators'}, h('thead', {}, h('tr', {}, ['operators', 'reference', 'optimized', 'ratio', 'optimized does', 'of its roofline'].map(text => h('th', {scope: 'col'}, text)))), body)];
+    h('div', {class: 'scroll', tabindex: '0', role: 'group', 'aria-label': 'operators by kind'}, h('table', {class: 'compact operators'}, h('thead', {}, h('tr', {}, ['operators', 'reference', 'optimized', 'ratio', 'optimized does', 'of its roofline'].map(text => h('th', {scope: 'col'}, text)))), body))];
 }
 
 function operatorSection() {
