@@ -263,6 +263,12 @@ bool falls(const std::vector<Interval>& measured) {
          }) == measured.end();
 }
 
+std::vector<std::string> promise_names() {
+  std::vector<std::string> names;
+  for (const Promise& promise : kPromises) names.emplace_back(promise.words);
+  return names;
+}
+
 void measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const PromiseSettings& settings,
                       std::vector<PromiseRow>& rows, const std::function<void(const std::string&)>& progress,
                       const std::function<void(const std::vector<PromiseRow>&)>& finished) {

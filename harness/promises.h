@@ -42,6 +42,9 @@ void measure_promises(Pipeline& pipeline, const SchedulerSpec& scheduler, const 
                       std::vector<PromiseRow>& rows, const std::function<void(const std::string&)>& progress,
                       const std::function<void(const std::vector<PromiseRow>&)>& finished);
 
+/// PromiseRow::promise of all, in the order in which they are measured.
+std::vector<std::string> promise_names();
+
 /// Whether means rise (or fall) from each value to the next.
 bool rises(const std::vector<Interval>& measured);
 bool falls(const std::vector<Interval>& measured);
