@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "harness/compare.h"
 #include "harness/implementations.h"
@@ -109,7 +110,7 @@ Runner::Loaded& Runner::loaded(const std::string& implementation, const std::str
     options.dtype = parse_dtype(dtype);
     if (takes_features) {
       options.device = device_;
-      options.features = switches;
+      options.features = std::move(switches);
     }
     const PeakMemory memory;
     slot.pipeline = make_pipeline(implementation, loaded_model_, options);

@@ -44,7 +44,9 @@ at::Tensor& part_of(Factors& factors, LoraPart part) {
 FactorsOfModules sort_factors(const Weights& stored, const LoraTargets& targets, std::vector<std::string>& problems) {
   FactorsOfModules modules;
   for (const auto& [key, tensor] : stored) {
-    const auto problem = [&](const std::string& what) { problems.push_back(fmt::format("{}: {}", key, what)); };
+    const auto problem = [&problems, &key = key](const std::string& what) {
+      problems.push_back(fmt::format("{}: {}", key, what));
+    };
     if (const auto method = other_adapter_method(key); !method.empty()) {
       problem(fmt::format("belongs to {}, which is not supported", method));
       continue;

@@ -100,7 +100,7 @@ std::string peers_markdown(const PeersReport& report) {
       text += fmt::format(", {} {}", cell_text(library), cell_text(version));
     text += fmt::format("; {}; again: `{}`\n", cell_text(bar_text(row)), row.command);
   }
-  text += "\n";
+  text += '\n';
   for (const auto& [name, value] : report.environment) text += fmt::format("- {}: {}\n", name, cell_text(value));
   return text;
 }
