@@ -66,8 +66,13 @@ T shuffle_value(const char* operation, unsigned mask, T value, int source_lane, 
 #define blockDim (i2i::cuda_on_cpu::view().block_dim)
 #define gridDim (i2i::cuda_on_cpu::view().grid_dim)
 
-// Not inlined, so that the return address tells one call site from another.
+// Not inlined, so that the return address tells one call site from another. Clang must also be told not to make two
+// sites of one, as in `if (a) b(); barrier();` where the barrier could follow each way.
+#ifdef __clang__
+#define I2I_EMULATED inline __attribute__((noinline, noduplicate))
+#else
 #define I2I_EMULATED inline __attribute__((noinline))
+#endif
 #define I2I_SITE __builtin_return_address(0)
 
 I2I_EMULATED void __syncthreads() { i2i::cuda_on_cpu::barrier(i2i::cuda_on_cpu::BarrierKind::kPlain, 0, I2I_SITE); }
