@@ -1,12 +1,9 @@
 // i2i bounds: what a GPU must take at least for a model, by arithmetic; no weights, no GPU.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-
 #include "harness/bounds.h"
 #include "harness/commands/command.h"
+#include "harness/commands/formats.h"
 #include "interface/model_files.h"
 #include "interface/synthetic_model.h"
 
@@ -20,12 +17,8 @@ struct BoundsCommand {
   std::vector<std::string> formats = {"html"};
 };
 
-struct Format {
-  std::string_view name, file_name;
-  std::string (*write)(const BoundsReport&);
-};
-constexpr Format kFormats[] = {
-    {"html", "bounds.html", bounds_page}, {"md", "bounds.md", bounds_markdown}, {"json", "bounds.json", bounds_json}};
+constexpr Formats<BoundsReport> kFormats = {
+    {{"html", "bounds.html", bounds_page}, {"md", "bounds.md", bounds_markdown}, {"json", "bounds.json", bounds_json}}};
 
 /// A synthetic model's configuration without its gigabytes of weights.
 ModelConfig config_of(const std::string& model) {
@@ -40,34 +33,20 @@ ModelConfig config_of(const std::string& model) {
   return config;
 }
 
-const Format& format_of(const std::string& name) {
-  const auto* const found =
-      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const Format& format) { return format.name == name; });
-  if (found == std::end(kFormats))
-    throw Error(ErrorCode::kUsage, fmt::format("there is no format '{}' for bounds; known: html, md, json", name));
-  return *found;
-}
-
 int execute(const BoundsCommand& command) {
   for (const std::int64_t side : {command.options.width, command.options.height}) {
     if (side < 0) throw Error(ErrorCode::kUsage, fmt::format("a side of {} pixels is below the minimum 0", side));
   }
   if (command.options.images < 1)
     throw Error(ErrorCode::kUsage, fmt::format("--images {} is below the minimum 1", command.options.images));
-  for (const std::string& name : command.formats) format_of(name);
+  for (const std::string& name : command.formats) format_of(kFormats, name, "bounds");
   const BoundsReport report = bounds_report(config_of(command.model), command.options);
   if (command.out.empty()) {
     for (const std::string& name : command.formats)
-      fmt::print("{}", name == "html" ? bounds_markdown(report) : format_of(name).write(report));
+      fmt::print("{}", name == "html" ? bounds_markdown(report) : format_of(kFormats, name, "bounds").write(report));
     return kPass;
   }
-  std::filesystem::create_directories(command.out);
-  for (const std::string& name : command.formats) {
-    const Format& format = format_of(name);
-    const auto path = std::filesystem::path(command.out) / format.file_name;
-    std::ofstream(path, std::ios::binary) << format.write(report);
-    fmt::print("{}\n", path.string());
-  }
+  write_formats(kFormats, command.formats, "bounds", report, command.out);
   return kPass;
 }
 
