@@ -42,6 +42,7 @@ std::uint8_t over_white_premultiplied(Sample colour, Sample alpha) {
 template <typename Sample>
 std::vector<Sample> transparent_colour(const ImageHeader& header) {
   std::vector<Sample> colour;
+  if (header.transparent_colour.empty()) return colour;  // other formats claim widths that no shift takes
   const std::uint32_t stored_maximum = (1u << header.bits_per_sample) - 1;
   for (const std::uint16_t level : header.transparent_colour) {
     colour.push_back(

@@ -200,6 +200,9 @@ ImageHeader read_tiff(Bytes bytes) {
   header.height = directory->height;
   header.orientation = directory->orientation;
   header.bits_per_sample = directory->bits_per_sample;
+  if (directory->bits_per_sample < 1 || directory->bits_per_sample > 16) {  // some of which the decoder guesses at
+    fail(fmt::format("TIFF with {} bits a sample is not supported; at most 16 are", directory->bits_per_sample));
+  }
   if (directory->samples_per_pixel == 2) fail("grey TIFF with transparency is not supported");  // the decoder drops it
   // libtiff multiplies straight alpha of 8 bits into the colours; 16 bits reach us as they are stored.
   if (directory->extra_samples == 0) header.alpha = AlphaKind::kNone;

@@ -228,6 +228,36 @@ TEST(SourceImage, PngsWithASecondHeaderAreRefused) {
                 refusal(bytes_of("\x89PNG\r\n\x1A\n" + first + png_chunk("IHDR", std::string(length, '\1')))));
 }
 
+/// A grey TIFF of one pixel of 16 bits, whose directory says BitsPerSample once for each of `bits`.
+Bytes tiff_of_bits(const std::vector<int>& bits) {
+  const auto little_endian = [](std::uint32_t value, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += static_cast<char>(value >> (8 * i) & 0xFF);
+    return text;
+  };
+  const auto entry = [&](std::uint32_t tag, std::uint32_t value) {
+    return little_endian(tag, 2) + little_endian(3, 2) + little_endian(1, 4) + little_endian(value, 4);
+  };
+  std::string entries = entry(256, 1) + entry(257, 1);
+  for (const int value : bits) entries += entry(258, static_cast<std::uint32_t>(value));
+  const std::uint32_t count = 7 + static_cast<std::uint32_t>(bits.size());
+  const std::uint32_t pixels_at = 8 + 2 + 12 * count + 4;
+  entries += entry(259, 1) + entry(262, 1) + entry(273, pixels_at) + entry(278, 1) + entry(279, 2);
+  return bytes_of(std::string("II*\0\10\0\0\0", 8) + little_endian(count, 2) + entries + little_endian(0, 4) +
+                  little_endian(0x8000, 2));
+}
+
+/// Found by ci/fuzz: a width that no sample has was shifted by, though only PNG names a transparent colour.
+TEST(SourceImage, TiffsOfImpossibleWidthsGiveAPictureOrARefusal) {
+  EXPECT_EQ(decode_image(tiff_of_bits({16}), "grey").rgb, (std::vector<std::uint8_t>{128, 128, 128}));
+  for (const int width : {0, 17, 32, 63, 64, 65535}) {
+    SCOPED_TRACE(width);
+    EXPECT_SAYS("bits a sample is not supported", refusal(tiff_of_bits({width})));
+    refusal(tiff_of_bits({16, width}));
+    refusal(tiff_of_bits({width, 16}));
+  }
+}
+
 /// Anything may come of a damaged file but a crash, another code, or a picture of the wrong size.
 TEST(SourceImage, DamagedFilesGiveAPictureOrARefusal) {
   std::mt19937_64 random(11);
