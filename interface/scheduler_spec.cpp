@@ -116,8 +116,11 @@ Json fitted_value(const std::string& key, const Json& value, const Json& default
   if (default_value.is_null()) return value;
   if (value.is_null()) return default_value.is_boolean() ? Json(false) : default_value;
   if (default_value.is_number_float() && value.is_number()) return value.get<double>();
-  if (default_value.is_number_integer() && value.is_number_float() && value == std::trunc(value.get<double>()))
-    return value.get<std::int64_t>();
+  constexpr double kLargestWhole = 9007199254740992.0;  // 2^53: above it a double no longer tells neighbours apart
+  if (default_value.is_number_integer() && value.is_number_float()) {
+    const double number = value.get<double>();
+    if (number == std::trunc(number) && std::abs(number) <= kLargestWhole) return static_cast<std::int64_t>(number);
+  }
   const bool both_integers = default_value.is_number_integer() && value.is_number_integer();
   if (!both_integers && value.type() != default_value.type())
     throw Error(ErrorCode::kGenerationFailed,

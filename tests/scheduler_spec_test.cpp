@@ -117,5 +117,25 @@ TEST(SchedulerSpec, BrokenModelConfigsAreNamed) {
   }
 }
 
+/// Found by ci/fuzz: a whole number that no integer holds was made one.
+TEST(SchedulerSpec, WholeDoublesAreIntegersWhereTheyFit) {
+  const auto config_of = [](double offset) {
+    return resolve_scheduler("", model_with({{"_class_name", "LCMScheduler"}, {"steps_offset", offset}}, "sdxl"))
+        .config;
+  };
+  const json one = config_of(1.0).at("steps_offset");
+  EXPECT_TRUE(one.is_number_integer());
+  EXPECT_EQ(one, 1);
+  for (const double offset : {1.5, 1e16, -1e16, 9.3e18, 1.3e53}) {
+    try {
+      config_of(offset);
+      ADD_FAILURE() << offset << " was taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kGenerationFailed);
+      EXPECT_NE(std::string(error.what()).find("steps_offset is "), std::string::npos) << error.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace i2i
