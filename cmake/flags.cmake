@@ -4,6 +4,11 @@ target_include_directories(i2i_flags INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_BI
 target_compile_options(i2i_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
 target_link_libraries(i2i_flags INTERFACE libtorch Threads::Threads)
+# A hundred programs are linked: LLVM's linker takes a quarter of GNU's time.
+find_program(LLD ld.lld)
+if(LLD)
+  target_link_options(i2i_flags INTERFACE -fuse-ld=lld)
+endif()
 if(I2I_SANITIZE)
   target_compile_options(i2i_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(i2i_flags INTERFACE -fsanitize=address,undefined)
