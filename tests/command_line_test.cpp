@@ -68,6 +68,7 @@ class CommandLine : public testing::Test {
     for (const std::string& argument : arguments) command += fmt::format(" {}", quoted(argument));
     const fs::path out = folder_ / "stdout", err = folder_ / "stderr";
     command += fmt::format(" >{} 2>{} <{}", quoted(out.string()), quoted(err.string()), quoted(input.string()));
+    // NOLINTNEXTLINE(bugprone-command-processor): a shell is what is tested
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read(out), read(err)};
   }

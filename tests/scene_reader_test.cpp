@@ -25,8 +25,8 @@ TEST(SceneReader, ReadsWhatThePythonReaderReads) {
     constexpr std::ptrdiff_t kBytes = kSide * kSide * 3;
     const auto first = sheet.rgb.begin() + static_cast<std::ptrdiff_t>(i) * kBytes;
     const SceneReading reading = reader.read(Image{kSide, kSide, {first, first + kBytes}});
-    EXPECT_EQ(reading.ground, expected[i]["ground"]);
-    EXPECT_EQ(reading.pattern, expected[i]["pattern"]);
+    EXPECT_EQ(reading.ground, expected[i]["ground"].get<std::string>());
+    EXPECT_EQ(reading.pattern, expected[i]["pattern"].get<std::string>());
     EXPECT_EQ(std::accumulate(reading.mask.begin(), reading.mask.end(), 0), expected[i]["mask_pixels"]);
     ASSERT_EQ(reading.shapes.size(), expected[i]["shapes"].size());
     for (std::size_t s = 0; s < reading.shapes.size(); ++s) {

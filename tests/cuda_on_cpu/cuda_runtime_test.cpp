@@ -18,7 +18,7 @@ std::vector<float> counting(std::size_t count) {
 
 // Runs in order, in reverse and in 20 random orders; `check` sees each report.
 template <typename Run, typename Check>
-void in_every_order(Run run_kernel, Check check) {
+void in_every_order(const Run& run_kernel, const Check& check) {
   for (const Order order : {Order::kInOrder, Order::kReverse, Order::kRandom}) {
     for (std::uint64_t seed = 1; seed <= (order == Order::kRandom ? kSeeds : 1); ++seed) {
       options().order = order;

@@ -56,6 +56,7 @@ std::string source_line(const void* site) {
   const auto command = fmt::format("addr2line -s -e /proc/{}/exe {:#x} 2>/dev/null", getpid(),
                                    reinterpret_cast<std::uintptr_t>(site) - 1);
   std::string line;
+  // NOLINTNEXTLINE(bugprone-command-processor): no word of it comes from outside
   if (FILE* pipe = popen(command.c_str(), "r")) {
     std::array<char, 256> buffer{};
     if (fgets(buffer.data(), buffer.size(), pipe) != nullptr) line = buffer.data();

@@ -194,7 +194,6 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   if (kLengthBytes + header.size() + rest.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
   const std::uint64_t new_length = header.size();
   std::memcpy(data, &new_length, kLengthBytes);
-  std::memcpy(data + kLengthBytes, header.data(), header.size());
-  std::memcpy(data + kLengthBytes + header.size(), rest.data(), rest.size());
+  std::copy(rest.begin(), rest.end(), std::copy(header.begin(), header.end(), data + kLengthBytes));
   return kLengthBytes + header.size() + rest.size();
 }
