@@ -149,9 +149,10 @@ std::optional<PromiseSettings> read_promises(const json& document) {
     if (key != "cases" && key != "steps") {
       throw Error(ErrorCode::kUsage, fmt::format("'promises' has no key '{}'; known: cases, steps", key));
     }
-    if (!value.is_number_integer() || value.get<int>() < 1) {
+    constexpr int kMost = 50;  // the action's most steps; there are fewer cases, which are counted below
+    if (!value.is_number_integer() || value.get<double>() < 1 || value.get<double>() > kMost) {
       throw Error(ErrorCode::kUsage,
-                  fmt::format("promises.{} is {}: a whole number from 1 is needed", key, value.dump()));
+                  fmt::format("promises.{} is {}: a whole number from 1 to {} is needed", key, value.dump(), kMost));
     }
     (key == "cases" ? settings.cases : settings.steps) = value.get<int>();
   }

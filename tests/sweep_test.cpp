@@ -127,6 +127,12 @@ TEST_F(SweepFile, SaysWhatIsWrong) {
             std::string::npos);
   EXPECT_NE(error_of("{" + request_ + R"(, "axes": {"loras": [0.5]}})").find("0.5 is no FILE"), std::string::npos);
   EXPECT_NE(error_of("[").find("not a JSON document"), std::string::npos);
+  for (const char* steps : {"0", "51", "4294967297", "1e300", "2.5", "\"ten\""}) {
+    EXPECT_NE(
+        error_of("{" + request_ + R"(, "promises": {"steps": )" + steps + "}}").find("a whole number from 1 to 50"),
+        std::string::npos)
+        << steps;
+  }
 }
 
 TEST_F(SweepFile, AnInvalidCellIsNamedBeforeAnythingRuns) {
