@@ -31,7 +31,7 @@ PromiseCases load_promise_cases(int count);
 /// How promises are measured: on how many cases, and with how many steps where steps are not what is varied.
 struct PromiseSettings {
   int cases = 32;
-  int steps = 20;
+  int steps = 10;
   StepSavings savings;
 };
 

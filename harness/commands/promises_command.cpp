@@ -19,7 +19,7 @@ struct PromisesCommand {
   RunOptions options;
   std::string implementation = "reference";
   std::string out;
-  int seeds = 32, steps = 20;
+  int seeds = PromiseSettings().cases, steps = PromiseSettings().steps;
 };
 
 int execute(const PromisesCommand& command) {
