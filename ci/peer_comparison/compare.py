@@ -1,7 +1,7 @@
 """Runs i2i and its peers in turns (A/B/B/A): same weights, same request, same machine. Only records; `i2i peers` judges.
 
-usage: compare.py I2I MODEL_FOLDER OUT_FOLDER [--peers eager,openvino] [--rounds N] [--threads N] [--options "..."]
-                  [--budget LPIPS] [--fresh]
+usage: compare.py I2I MODEL_FOLDER OUT_FOLDER [--peers eager,openvino] [--rounds N] [--threads N] [--steps N]
+                  [--options "..."] [--budget LPIPS] [--fresh]
 Writes OUT_FOLDER/peers.json after every round and the pictures beside it. What is there already for the same program,
 request, machine, peer and options is not measured again. Two programs are in memory at a time: i2i and one peer.
 """
@@ -190,11 +190,13 @@ def main():
     parser.add_argument("--peers", default="eager,openvino")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of either side")
+    parser.add_argument("--steps", type=int, default=REQUEST["steps"], help="of the request")
     parser.add_argument("--options", default="", help="further options of i2i worker, for instance '--dtype bf16'")
     parser.add_argument("--budget", type=float, default=0.02,
                         help="with --options: the LPIPS from i2i's picture without them that either side may have")
     parser.add_argument("--fresh", action="store_true", help="measure these peers anew")
     arguments = parser.parse_args()
+    REQUEST["steps"] = arguments.steps
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = Record(arguments.out, what_is_measured(arguments))
     failures = 0
