@@ -163,9 +163,10 @@ def measure(arguments, record, name):
     if arguments.options:  # i2i may depart from the picture on purpose, so the bar is a budget
         comparison = {"metric": "lpips", "bar": arguments.budget, "exact_picture": exact_picture(arguments, record)}
     pictures = arguments.out / "pictures" / f"{place}_{name}"
-    with our_worker(arguments, arguments.options, pictures / "i2i") as ours, \
-            Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.model),
-                          str(pictures / "peer"), str(arguments.threads)]) as peer:
+    # The peer first: what it takes to convert its model is given back by the time that i2i loads its own.
+    with Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.model),
+                       str(pictures / "peer"), str(arguments.threads)]) as peer, \
+            our_worker(arguments, arguments.options, pictures / "i2i") as ours:
         if run["rounds"] and run["versions"] != peer.versions:
             say(f"{name}: its libraries are others than those of the recorded rounds, which are measured anew")
             run = {**run, "rounds": []}

@@ -4,6 +4,7 @@ usage: worker.py eager|inductor|openvino|openvino-bf16|openvino-int8 MODEL_FOLDE
 """
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -114,6 +115,8 @@ def peak_resident_bytes() -> int:
 @torch.no_grad()
 def main() -> None:
     peer, folder, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    answers = os.fdopen(os.dup(1), "w")  # libraries print where they like, which must not be taken for an answer
+    os.dup2(2, 1)
     torch.set_num_threads(THREADS)
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
@@ -129,7 +132,7 @@ def main() -> None:
     pipeline.vae.decode = stages.timed("vae_decode", pipeline.vae.decode)
     pipeline.text_encoder.forward = stages.timed("encode_prompt", pipeline.text_encoder.forward)
     out.mkdir(parents=True, exist_ok=True)
-    print(json.dumps({"ready": folder, "versions": versions(peer)}), flush=True)
+    print(json.dumps({"ready": folder, "versions": versions(peer)}), file=answers, flush=True)
 
     for number, line in enumerate(sys.stdin):
         request = json.loads(line)
@@ -144,7 +147,7 @@ def main() -> None:
         path = out / f"{number}_0.png"
         picture.save(path)
         print(json.dumps({"images": [f"file://{path.resolve()}"], "total_ms": total, "stages": stages.rows,
-                          "peak_resident_bytes": peak_resident_bytes()}), flush=True)
+                          "peak_resident_bytes": peak_resident_bytes()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
