@@ -20,6 +20,7 @@
 #include "interface/model_files.h"
 #include "interface/source_image.h"
 #include "reference/pipeline.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -180,8 +181,8 @@ class CheckpointForm : public testing::TestWithParam<std::tuple<const char*, std
 TEST_P(CheckpointForm, GivesTheSameTensorsAndPicture) {
   const auto& [family, form] = GetParam();
   const fs::path original = kDatasets / "goldens" / "models" / family;
-  const fs::path changed = fs::temp_directory_path() / fmt::format("i2i_checkpoint_forms_test_{}", ::getpid());
-  fs::remove_all(changed);
+  const ScratchFolder scratch;
+  const fs::path changed = scratch / "model";
   fs::copy(original, changed, fs::copy_options::recursive);
   kForms[form].change(changed);
 
@@ -203,7 +204,6 @@ TEST_P(CheckpointForm, GivesTheSameTensorsAndPicture) {
   if (!pictures.contains(family)) pictures[family] = picture(expected);
   EXPECT_GT(pictures[family].std().item<double>(), 0.1);
   EXPECT_TRUE(picture(model).equal(pictures[family]));
-  fs::remove_all(changed);
 }
 
 INSTANTIATE_TEST_SUITE_P(Folders, CheckpointForm,

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "interface/source_image.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -59,7 +60,6 @@ class CommandLine : public testing::Test {
     fs::create_directories(folder_);
     write_png({64, 64, std::vector<std::uint8_t>(64 * 64 * 3, 90)}, (folder_ / "source.png").string());
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   /// Runs the program in a shell, `before` it (environment, limits) as it stands.
   Outcome run_program(const std::vector<std::string>& arguments, const std::string& before = "",
@@ -106,7 +106,8 @@ class CommandLine : public testing::Test {
   }
 
   static inline const std::string kModel = I2I_SOURCE_DIR "/datasets/goldens/models/sd15";
-  const fs::path folder_ = fs::path(testing::TempDir()) / ("i2i command line " + std::to_string(::getpid()));
+  const ScratchFolder scratch_;
+  const fs::path folder_ = scratch_ / "command line";
 };
 
 /// The error object on stdout has this code; the exit code and the words on stderr go with it.

@@ -17,6 +17,7 @@
 
 #include "harness/store.h"
 #include "harness/sweep.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -61,10 +62,8 @@ void expect_kept(const Samples& before, const Samples& now, const std::string& w
 }
 
 TEST(Crash, ASweepKilledAtTenRandomMomentsGoesOnWhereItWas) {
-  const std::string folder = testing::TempDir() + "crash_test";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  const std::string sweep_file = folder + "/sweep.json", out = folder + "/out";
+  const ScratchFolder scratch;
+  const std::string sweep_file = (scratch / "sweep.json").string(), out = (scratch / "out").string();
   std::ofstream(sweep_file)
       << R"({"model": "synthetic:tiny-sd15", "metrics": ["psnr"], "warmup": 0, "repetitions": 2, "request": {
     "source_image": ")" I2I_SOURCE_DIR

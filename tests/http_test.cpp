@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "interface/source_image.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -247,7 +248,8 @@ TEST(Http, StatusesAndOtherContentAreRefused) {
 }
 
 TEST(Http, RedirectsAreBoundedAndStayWithinHttp) {
-  const std::string local = testing::TempDir() + "i2i_local.png";
+  const ScratchFolder scratch;
+  const std::string local = (scratch / "local.png").string();
   write_png(picture(), local);
   const Server server({{"/forever", redirect("/forever")},
                        {"/to-file", redirect("file://" + local)},
@@ -261,7 +263,6 @@ TEST(Http, RedirectsAreBoundedAndStayWithinHttp) {
   SourceLimits no_redirects = kShort;
   no_redirects.max_redirects = 0;
   EXPECT_SAYS("redirects more than 0 times", refusal(server.address("/once"), no_redirects));
-  ::unlink(local.c_str());
 }
 
 TEST(Http, UnreachableServersAreRefused) {

@@ -13,6 +13,7 @@
 #include "interface/int8_file.h"
 #include "interface/source_image.h"
 #include "optimized/pipeline.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -77,18 +78,13 @@ TEST(Int8, ALayerSwitchedOffIsTheExactOne) {
 /// A copy of the embedded model's folder by links, with an int8.json of its own.
 class ModelWithCalibration : public testing::Test {
  protected:
-  void write(const std::string& text) {
-    folder_ =
-        fs::temp_directory_path() / fmt::format("i2i_int8_test_{}", ::testing::UnitTest::GetInstance()->random_seed());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    const fs::path scenes = fs::path(I2I_SOURCE_DIR) / "datasets" / "models" / "scenes";
-    for (const auto& entry : fs::directory_iterator(scenes)) {
+  void SetUp() override {
+    for (const auto& entry : fs::directory_iterator(fs::path(I2I_SOURCE_DIR) / "datasets" / "models" / "scenes")) {
       if (entry.path().filename() == "int8.json") continue;
       fs::create_symlink(entry.path(), folder_ / entry.path().filename());
     }
-    std::ofstream(folder_ / "int8.json") << text;
   }
+  void write(const std::string& text) const { std::ofstream(folder_ / "int8.json") << text; }
   std::string failure() {
     try {
       make_optimized_pipeline(load_model(folder_.string()), with_int8());
@@ -97,8 +93,8 @@ class ModelWithCalibration : public testing::Test {
     }
     return "";
   }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  const ScratchFolder scratch_;
+  const fs::path folder_ = scratch_.path();
 };
 
 TEST_F(ModelWithCalibration, KeepsLayersInFp32) {

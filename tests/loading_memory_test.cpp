@@ -17,6 +17,7 @@
 #include "interface/model_files.h"
 #include "reference/pipeline.h"
 #include "tests/process_memory.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -52,8 +53,8 @@ void read_all(const Model& model) {
 class LoadingMemory : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = fs::temp_directory_path() / fmt::format("i2i_loading_memory_test_{}", ::getpid());
-    fs::remove_all(folder_);
+    scratch_ = std::make_unique<ScratchFolder>();
+    folder_ = *scratch_ / "model";
     fs::copy(fs::path(I2I_SOURCE_DIR) / "datasets" / "goldens" / "models" / "sd15", folder_,
              fs::copy_options::recursive);
     const fs::path config_file = folder_ / "unet" / "config.json";
@@ -75,7 +76,7 @@ class LoadingMemory : public testing::Test {
     for (const auto& entry : fs::recursive_directory_iterator(folder_))
       if (entry.path().extension() == ".safetensors") weight_bytes_ += static_cast<std::int64_t>(entry.file_size());
   }
-  static void TearDownTestSuite() { fs::remove_all(folder_); }
+  static void TearDownTestSuite() { scratch_.reset(); }
 
   static void expect_no_copy(const Course& course, std::int64_t own_bytes) {
     const auto& [before, loaded, read] = course;
@@ -88,6 +89,7 @@ class LoadingMemory : public testing::Test {
     EXPECT_LE(static_cast<double>(read.peak - before.resident), kPeakOfWeights * static_cast<double>(weight_bytes_));
   }
 
+  static inline std::unique_ptr<ScratchFolder> scratch_;
   static inline fs::path folder_;
   static inline std::int64_t weight_bytes_ = 0;
   static inline std::int64_t largest_tensor_ = 0;

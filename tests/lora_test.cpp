@@ -21,6 +21,7 @@
 #include "interface/lora_names.h"
 #include "interface/synthetic_model.h"
 #include "tests/failures.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -56,12 +57,6 @@ const std::vector<Adapted> kMore = {{"unet", "conv_in", 4},
 
 class Lora : public testing::Test {
  protected:
-  Lora() : folder_(fs::temp_directory_path() / fmt::format("i2i_lora_test_{}", ::getpid())) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~Lora() override { fs::remove_all(folder_); }
-
   static const Model& model() { return *shared_model(); }
   static std::shared_ptr<const Model> shared_model() {
     static const auto loaded = load_model("synthetic:tiny-sd15");
@@ -111,7 +106,8 @@ class Lora : public testing::Test {
     return failure([&] { merge(tensors); });
   }
 
-  const fs::path folder_;
+  const ScratchFolder scratch_;
+  const fs::path folder_ = scratch_.path();
 };
 
 at::Tensor down_of(const Adapted& one, const at::Tensor& weight, std::uint64_t seed = 1) {

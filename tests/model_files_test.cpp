@@ -18,6 +18,7 @@
 #include "interface/error.h"
 #include "interface/synthetic_model.h"
 #include "tests/failures.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -34,12 +35,8 @@ json read_json(const fs::path& path) {
 
 class Folder : public testing::Test {
  protected:
-  Folder() : path_(fs::temp_directory_path() / fmt::format("i2i_model_files_test_{}", ::getpid())) {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-  }
-  ~Folder() override { fs::remove_all(path_); }
-  fs::path path_;
+  const ScratchFolder scratch_;
+  const fs::path path_ = scratch_.path();
 };
 
 // ---------------------------------------------------------------------------------------------------------- layouts

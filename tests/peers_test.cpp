@@ -11,6 +11,7 @@
 
 #include "interface/error.h"
 #include "interface/source_image.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -48,13 +49,11 @@ Json run(const std::string& peer, const std::string& peer_picture) {
 class Peers : public testing::Test {
  protected:
   void SetUp() override {
-    std::filesystem::create_directories(folder_);
     write_png(picture(0), (folder_ / "i2i.png").string());
     write_png(picture(1), (folder_ / "near.png").string());
     write_png(picture(60), (folder_ / "far.png").string());
     write_png(Image{8, 8, std::vector<std::uint8_t>(192)}, (folder_ / "small.png").string());
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   static Json record(const std::vector<Json>& runs) {
     return {{"i2i", {{"commit", "abc1234"}, {"sha256", "0"}}},
@@ -84,7 +83,8 @@ class Peers : public testing::Test {
   }
   std::string refusal(const Json& document) const { return refusal_of_text(document.dump()); }
 
-  std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "i2i_peers_test";
+  const ScratchFolder scratch_;
+  const std::filesystem::path folder_ = scratch_.path();
 };
 
 bool holds(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }

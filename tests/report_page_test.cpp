@@ -11,6 +11,7 @@
 
 #include "reports/report.h"
 #include "tests/report_sample.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -38,8 +39,7 @@ nlohmann::json drive(const Report& report, int width) {
   std::stringstream driver;
   driver << script.rdbuf();
   page.insert(page.find("<style>"), "<script>{" + driver.str() + "}</script>\n");
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "i2i_report_page_test";
-  std::filesystem::create_directories(folder);
+  const ScratchFolder folder;
   std::ofstream(folder / "page.html", std::ios::binary) << page;
   const std::string command =
       "timeout 120 chromium --headless --no-sandbox --disable-gpu --virtual-time-budget=60000 --window-size=" +
@@ -51,7 +51,6 @@ nlohmann::json drive(const Report& report, int width) {
   char buffer[65536];
   while (const std::size_t count = std::fread(buffer, 1, sizeof(buffer), pipe)) dom.append(buffer, count);
   pclose(pipe);
-  std::filesystem::remove_all(folder);
   const std::string key = "data-driven=\"";
   const std::size_t start = dom.find(key);
   if (start == std::string::npos) return nullptr;

@@ -9,6 +9,7 @@
 #include "interface/source_image.h"
 #include "optimized/pipeline.h"
 #include "reference/pipeline.h"
+#include "tests/scratch_folder.h"
 #include "tests/single_files.h"
 
 namespace i2i {
@@ -59,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, SingleFilePictures, testing::ValuesIn(single_f
 
 TEST_P(SingleFilePictures, AreThoseOfTheFolderAndOfItsShards) {
   at::set_num_threads(1);
-  const single_files::Scratch scratch("single_file_pictures");
+  const ScratchFolder scratch;
   const std::string folder = single_files::folder_of(GetParam()), file = (scratch / "model.safetensors").string();
   const auto from_folder = load_model(folder);
   const Weights tensors = single_files::tensors_of(GetParam(), *from_folder);

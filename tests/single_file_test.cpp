@@ -16,6 +16,7 @@
 #include "interface/original_config.h"
 #include "interface/synthetic_model.h"
 #include "tests/failures.h"
+#include "tests/scratch_folder.h"
 #include "tests/single_files.h"
 
 namespace i2i {
@@ -62,7 +63,7 @@ std::string text_of(const ModelConfig& c) {
 
 class SingleFileFamily : public testing::TestWithParam<std::string> {
  protected:
-  single_files::Scratch scratch_{"single_file_test"};
+  ScratchFolder scratch_;
 };
 INSTANTIATE_TEST_SUITE_P(Goldens, SingleFileFamily, testing::ValuesIn(single_files::families()),
                          single_files::test_name);
@@ -283,7 +284,7 @@ Weights small_file(const std::vector<TextEncoderConfig>& encoders, std::int64_t 
 }
 
 std::shared_ptr<const Model> loaded_alone(const Weights& tensors) {
-  const single_files::Scratch scratch("single_file_alone");
+  const ScratchFolder scratch;
   const std::string path = (scratch / "model.safetensors").string();
   write_safetensors({tensors.begin(), tensors.end()}, path);
   return load_model(ModelSource{path, ""});
@@ -339,7 +340,7 @@ TEST(SingleFile, SdxlItsRefinerAndCosXlAreToldApart) {
 }
 
 TEST(SingleFile, PartsOfAConfigFolderSuffice) {
-  const single_files::Scratch scratch("single_file_parts");
+  const ScratchFolder scratch;
   const std::string path = (scratch / "model.safetensors").string();
   const Weights tensors = small_file({small_text(false, false)}, 4, 0);
   write_safetensors({tensors.begin(), tensors.end()}, path);
@@ -379,7 +380,7 @@ class BrokenSingleFile : public testing::Test {
     return failure_of([&] { load_model(path()); });
   }
 
-  single_files::Scratch scratch_{"broken_single_file"};
+  ScratchFolder scratch_;
   Weights tensors_;
 };
 

@@ -77,21 +77,4 @@ inline Weights tensors_of(const std::string& family, const Model& folder) {
   return file;
 }
 
-/// A folder of its own for each process, removed with the object.
-class Scratch {
- public:
-  explicit Scratch(const std::string& name)
-      : path_(fs::temp_directory_path() / fmt::format("i2i_{}_{}", name, ::getpid())) {
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-  }
-  ~Scratch() { fs::remove_all(path_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
-
 }  // namespace i2i::single_files

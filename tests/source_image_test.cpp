@@ -15,6 +15,7 @@
 #include <string>
 
 #include "interface/fetch.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -100,7 +101,8 @@ TEST(SourceImage, EveryKindOfPictureDecodesToItsGolden) {
 }
 
 TEST(SourceImage, TheSamePictureComesByPathFileAndDataAddress) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "i2i source test";
+  const ScratchFolder scratch;
+  const std::filesystem::path folder = scratch / "source test";
   std::filesystem::create_directories(folder);
   const std::string path = (folder / "a picture.png").string();
   const Image expected = decode_image(golden_file("rgb.PNG"), "rgb");
@@ -121,12 +123,11 @@ TEST(SourceImage, TheSamePictureComesByPathFileAndDataAddress) {
   }
   EXPECT_EQ(load_source_image(percent), expected);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1) << "a temporary file was left";
-  std::filesystem::remove_all(folder);
 }
 
 TEST(SourceImage, AddressesThatLeadNowhereAreRefused) {
-  const std::string folder = testing::TempDir() + "i2i_addresses";
-  std::filesystem::create_directories(folder);
+  const ScratchFolder scratch;
+  const std::string folder = scratch.path().string();
   ASSERT_EQ(::mkfifo((folder + "/pipe").c_str(), 0600), 0);
   EXPECT_SAYS("No such file", refusal("/nonexistent/picture.png"));
   EXPECT_SAYS("/nonexistent/picture.png", refusal("/nonexistent/picture.png"));
@@ -148,18 +149,17 @@ TEST(SourceImage, AddressesThatLeadNowhereAreRefused) {
   EXPECT_SAYS("empty", refusal("data:image/png;base64,"));
   EXPECT_SAYS("not a picture", refusal("data:,hello"));
   EXPECT_LT(refusal("data:," + std::string(1'000'000, 'x')).size(), 400u);
-  std::filesystem::remove_all(folder);
 }
 
 TEST(SourceImage, BytesAndPixelsAreBounded) {
-  const std::string path = testing::TempDir() + "i2i_bounds.png";
+  const ScratchFolder scratch;
+  const std::string path = (scratch / "bounds.png").string();
   write_png(decode_image(golden_file("rgb.PNG"), "rgb"), path);
   const std::size_t size = std::filesystem::file_size(path);
   EXPECT_NO_THROW(load_source_image(path, {.max_bytes = size, .max_pixels = 21 * 13}));
   EXPECT_SAYS("larger than the", refusal(path, {.max_bytes = size - 1}));
   EXPECT_SAYS("21 x 13 pixels are more than the 272 allowed", refusal(path, {.max_pixels = 21 * 13 - 1}));
   EXPECT_SAYS("larger than the 3 allowed", refusal("data:,abcd", {.max_bytes = 3}));
-  std::filesystem::remove(path);
 }
 
 TEST(SourceImage, DecompressionBombsAreRefusedByTheirHeader) {

@@ -8,6 +8,7 @@
 
 #include "harness/row_reader.h"
 #include "interface/error.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -47,8 +48,8 @@ CellRow a_cell(int index) {
 
 class StoreFolder : public testing::Test {
  protected:
-  void SetUp() override { std::filesystem::remove_all(folder_); }
-  const std::string folder_ = testing::TempDir() + "store_test";
+  const ScratchFolder scratch_;
+  const std::string folder_ = (scratch_ / "out").string();
 };
 
 TEST_F(StoreFolder, GivesBackWhatWasPutIn) {

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "harness/runner.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 class SweepFile : public testing::Test {
  protected:
   std::string write(const std::string& text) {
-    const std::string path = testing::TempDir() + "sweep_test.json";
+    const std::string path = (scratch_ / "sweep.json").string();
     std::ofstream(path) << text;
     return path;
   }
@@ -27,6 +28,7 @@ class SweepFile : public testing::Test {
     }
     return "no error";
   }
+  const ScratchFolder scratch_;
   const std::string request_ = R"("request": {"source_image": "a.png", "prompt": "x", "negative_prompt": ""})";
 };
 
@@ -59,7 +61,7 @@ TEST_F(SweepFile, LoraFilesAreAnAxis) {
   ASSERT_EQ(sweep.cells.size(), 3u);
   EXPECT_EQ(sweep.cells[0].loras, std::vector<LoraFile>{});
   EXPECT_EQ(sweep.cells[0].key, "loras=none");
-  const std::string a = (std::filesystem::path(testing::TempDir()) / "a.safetensors").lexically_normal().string();
+  const std::string a = (scratch_ / "a.safetensors").string();
   EXPECT_EQ(sweep.cells[1].loras, (std::vector<LoraFile>{{a, 0.5}}));
   EXPECT_EQ(sweep.cells[2].loras, (std::vector<LoraFile>{{a, 1}, {"/b.safetensors", -1}}));
   EXPECT_EQ(sweep.cells[2].key, "loras=a.safetensors + /b.safetensors:-1");
@@ -99,8 +101,7 @@ TEST_F(SweepFile, PresetsAndFeaturesAreAxesAndChecked) {
 
 TEST_F(SweepFile, SourcesAreRelativeToTheFile) {
   const Sweep sweep = load_sweep(write("{" + request_ + "}"), {});
-  EXPECT_EQ(sweep.cells.at(0).request.source_image,
-            (std::filesystem::path(testing::TempDir()) / "a.png").lexically_normal().string());
+  EXPECT_EQ(sweep.cells.at(0).request.source_image, (scratch_ / "a.png").string());
 }
 
 TEST_F(SweepFile, OverridesReplaceAnAxis) {

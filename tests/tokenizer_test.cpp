@@ -13,6 +13,7 @@
 
 #include "interface/error.h"
 #include "tests/failures.h"
+#include "tests/scratch_folder.h"
 
 namespace i2i {
 namespace {
@@ -40,11 +41,6 @@ std::string fingerprint(const std::vector<std::int64_t>& ids) {
 /// A folder that lives as long as the test.
 class TokenizerTest : public testing::Test {
  protected:
-  TokenizerTest() : folder_(fs::temp_directory_path() / fmt::format("i2i_tokenizer_test_{}", ::getpid())) {
-    fs::create_directories(folder_);
-  }
-  ~TokenizerTest() override { fs::remove_all(folder_); }
-
   void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
 
   Tokenizer load() const { return Tokenizer::load(folder_.string()); }
@@ -53,7 +49,8 @@ class TokenizerTest : public testing::Test {
     return failure_of([&] { load(); });
   }
 
-  fs::path folder_;
+  const ScratchFolder scratch_;
+  const fs::path folder_ = scratch_.path();
 };
 
 void expect_fingerprints(const Tokenizer& tokenizer, const json& expected, const std::string& name) {
