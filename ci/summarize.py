@@ -43,7 +43,8 @@ def main():
                 counted[outcome].append((case, message))
             died = program.get("status") != "run"
             if program.find("skipped") is not None and not cases:
-                counted["skipped"].append((f"{preset}/{name}", "the program says so"))
+                said = program.findtext("system-out", "").strip().splitlines()
+                counted["skipped"].append((f"{preset}/{name}", said[-1] if said else "the program says so"))
             elif not cases or (died and not any(outcome == "failed" for _, outcome, _ in cases)):
                 outcome = "failed" if died else "passed"
                 counted[outcome].append((f"{preset}/{name}", "the program failed outside of its cases" if died else ""))
