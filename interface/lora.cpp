@@ -146,7 +146,7 @@ void merge(const LoraFile& lora, const LoraTargets& targets, Model& model) {
     at::Tensor& weight = weight_of(target);
     const at::Tensor before = weight;
     weight = merged(before, factors, lora.weight * scale_of(target, factors, configs));
-    release_pages(Weights{{target.second, before}});  // so that no weight is in memory twice
+    release_pages(before);  // so that no weight is in memory twice
     if (!weight.isfinite().all().item<bool>())
       throw_broken_file(lora.path,
                         fmt::format("{}: the merged weight is not finite at weight {}", factors.name, lora.weight));

@@ -42,9 +42,9 @@ Weights read_safetensors(const std::string& path);
 /// What a safetensors file says of itself in its header (`__metadata__`); empty where it says nothing.
 std::map<std::string, std::string> read_safetensors_metadata(const std::string& path);
 
-/// Says that mapped weights are not wanted for now: their pages leave the process and come back from the file where
-/// they are read again. Tensors that are not of a mapped file stay as they are.
-void release_pages(const Weights& weights);
+/// Says that a mapped weight is not wanted for now: its pages leave the process and come back from the file where they
+/// are read again. A tensor that is not of a mapped file stays as it is.
+void release_pages(const at::Tensor& tensor);
 
 /// Writes tensors (float32, float16, bfloat16, float64, 8-bit floats, integers) as safetensors, in the order given.
 void write_safetensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& path);

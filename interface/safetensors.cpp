@@ -1,20 +1,16 @@
 // The safetensors format: eight bytes of header length, a JSON header, then the tensors' bytes without gaps
 // (https://github.com/huggingface/safetensors, "Format"). The header comes from a stranger and is believed in nothing.
 #include <ATen/ATen.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 
 #include "interface/error.h"
 #include "interface/json_file.h"
+#include "interface/mapping.h"
 #include "interface/model_files.h"
 #include "interface/schema_validation.h"
 
@@ -37,66 +33,6 @@ constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {{"F64", at::k
                                                                    {"BOOL", at::kBool},
                                                                    {"F8_E4M3", at::kFloat8_e4m3fn},
                                                                    {"F8_E5M2", at::kFloat8_e5m2}};
-
-/// A whole file, mapped read-only for as long as somebody holds it.
-class Mapping {
- public:
-  explicit Mapping(const std::string& path) : path_(path) {
-    // Without O_NONBLOCK a named pipe in the place of a file would be waited for without end.
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) throw_broken_file(path, fmt::format("cannot be opened: {}", std::strerror(errno)));
-    struct stat status {};
-    const bool is_file = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
-    size_ = is_file ? static_cast<std::size_t>(status.st_size) : 0;
-    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    const int cause = errno;
-    ::close(file);
-    if (!is_file) throw_broken_file(path, "is not a file");
-    if (data_ == MAP_FAILED) throw_broken_file(path, fmt::format("cannot be mapped: {}", std::strerror(cause)));
-    const std::lock_guard lock(all_guard());
-    all()[static_cast<const char*>(data_)] = size_;
-  }
-  ~Mapping() {
-    if (data_ == nullptr || data_ == MAP_FAILED) return;
-    const std::lock_guard lock(all_guard());
-    all().erase(static_cast<const char*>(data_));
-    ::munmap(data_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
-  const std::string& path() const { return path_; }
-
-  /// Of the mapping that holds the bytes [begin, end), whole pages between them are dropped; nothing where there is
-  /// none.
-  static void release(const char* begin, const char* end) {
-    const std::lock_guard lock(all_guard());
-    auto after = all().upper_bound(begin);
-    if (after == all().begin()) return;
-    --after;
-    if (begin >= after->first + after->second) return;
-    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const char* first = begin + (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page;
-    if (first >= end) return;
-    const auto whole = static_cast<std::uintptr_t>(end - first) / page * page;
-    if (whole > 0) ::madvise(const_cast<char*>(first), whole, MADV_DONTNEED);
-  }
-
- private:
-  static std::map<const char*, std::size_t>& all() {
-    static auto* const mappings = new std::map<const char*, std::size_t>;  // outlives every static tensor
-    return *mappings;
-  }
-  static std::mutex& all_guard() {
-    static auto* const guard = new std::mutex;
-    return *guard;
-  }
-
-  std::string path_;
-  void* data_ = nullptr;
-  std::size_t size_ = 0;
-};
 
 struct Entry {
   std::string name;
@@ -235,11 +171,9 @@ std::map<std::string, std::string> read_safetensors_metadata(const std::string& 
   return texts;
 }
 
-void release_pages(const Weights& weights) {
-  for (const auto& [name, tensor] : weights) {
-    const auto* begin = static_cast<const char*>(tensor.const_data_ptr());
-    Mapping::release(begin, begin + tensor.nbytes());
-  }
+void release_pages(const at::Tensor& tensor) {
+  const auto* begin = static_cast<const char*>(tensor.const_data_ptr());
+  Mapping::release(begin, begin + tensor.nbytes());
 }
 
 void write_safetensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors, const std::string& path) {

@@ -7,6 +7,8 @@
 
 #include <cmath>
 
+#include "interface/mapping.h"
+
 namespace i2i {
 namespace {
 
@@ -19,28 +21,53 @@ std::uint64_t seed_of(const std::string& text) {
 
 /// Weights keep the variance of what passes through them (standard deviation 1 / sqrt(fan_in)); every branch starts
 /// with a norm, so the sum over residual branches grows with the root of their number and nothing explodes.
-at::Tensor synthetic_tensor(const std::string& name, const std::vector<std::int64_t>& shape, std::uint64_t seed) {
-  if (shape.size() == 1) return name.ends_with(".bias") ? at::zeros(shape) : at::ones(shape);
-  double fan_in = 1;
-  for (std::size_t i = 1; i < shape.size(); ++i) fan_in *= static_cast<double>(shape[i]);
+void fill(const at::Tensor& tensor, const std::string& name, std::uint64_t seed) {
+  if (tensor.dim() == 1) {
+    tensor.fill_(name.ends_with(".bias") ? 0 : 1);
+    return;
+  }
+  const double fan_in = static_cast<double>(tensor.numel()) / static_cast<double>(tensor.size(0));
   const double bound = std::sqrt(3 / fan_in);  // of a uniform distribution, which is drawn faster than a normal one
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  return at::empty(shape).uniform_(-bound, bound, generator);
+  tensor.uniform_(-bound, bound, generator);
 }
 
+/// Tensors without values yet, in a nameless file where they are large, so that they can leave memory as a checkpoint's
+/// can; in memory where the disk has no room.
+std::vector<at::Tensor> room_for(const CheckpointLayout& layout) {
+  constexpr std::size_t kLeastInFile = 64 << 20;
+  constexpr std::size_t kAlignment = 64;
+  std::vector<std::size_t> offsets = {0};
+  for (const auto& [name, shape] : layout)
+    offsets.push_back(offsets.back() +
+                      (c10::multiply_integers(shape) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment);
+  const auto file = offsets.back() < kLeastInFile ? nullptr : Mapping::nameless(offsets.back());
+  std::vector<at::Tensor> tensors;
+  for (std::size_t i = 0; i < layout.size(); ++i) {
+    const auto& shape = layout[i].second;
+    if (file == nullptr) {
+      tensors.push_back(at::empty(shape, at::kFloat));
+    } else {
+      tensors.push_back(at::from_blob(
+          static_cast<char*>(file->writable()) + offsets[i], shape, [file](void*) {}, at::kFloat));
+    }
+  }
+  return tensors;
+}
+
+}  // namespace
+
 Weights synthetic_weights(const CheckpointLayout& layout, const std::string& name) {
-  std::vector<at::Tensor> tensors(layout.size());
+  const std::vector<at::Tensor> tensors = room_for(layout);
   at::parallel_for(0, static_cast<std::int64_t>(layout.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     const c10::NoGradGuard no_grad;
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      tensors[i] = synthetic_tensor(layout[i].first, layout[i].second, seed_of(name + "/" + layout[i].first));
+      fill(tensors[i], layout[i].first, seed_of(name + "/" + layout[i].first));
   });
   Weights weights;
   for (std::size_t i = 0; i < layout.size(); ++i) weights.emplace(layout[i].first, tensors[i]);
   return weights;
 }
-
-}  // namespace
 
 std::shared_ptr<const Model> make_synthetic_model(const SyntheticModel& synthetic) {
   const auto model = std::make_shared<Model>();

@@ -18,6 +18,9 @@ struct SyntheticModel {
 
 const std::vector<SyntheticModel>& synthetic_models();
 
+/// Seeded values for every tensor of a layout, float32. @param name  which the seeds hang on, with the tensors' own
+Weights synthetic_weights(const CheckpointLayout& layout, const std::string& name);
+
 /// Deterministic: every tensor is drawn from a generator seeded by the model's name and its own.
 std::shared_ptr<const Model> make_synthetic_model(const SyntheticModel& synthetic);
 

@@ -101,6 +101,11 @@ at::Tensor WeightReader::get(const std::string& name) const {
   return found->second.to(device_, at::kFloat).contiguous();
 }
 
+void WeightReader::release() const {
+  for (auto at = weights_->lower_bound(prefix_); at != weights_->end() && at->first.starts_with(prefix_); ++at)
+    release_pages(at->second);
+}
+
 Linear::Linear(const Runtime& runtime, const WeightReader& reader, ops::Activation activation)
     : Linear(runtime, reader.get("weight").flatten(1), reader.has("bias") ? reader.get("bias") : at::Tensor(),
              activation, reader.name()) {}

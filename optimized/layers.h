@@ -53,6 +53,8 @@ class WeightReader {
   /// The layer's own name: the prefix without its last dot.
   std::string name() const { return prefix_.substr(0, prefix_.size() - 1); }
   at::Tensor get(const std::string& name) const;
+  /// Says that all under the prefix is packed: else a model would be in memory twice while its layers are made.
+  void release() const;
 
  private:
   const Weights* weights_;

@@ -37,10 +37,11 @@ OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderCo
     layer.fc1 = Linear(runtime, from / "mlp.fc1", activation_of(config.hidden_act));
     layer.fc2 = Linear(runtime, from / "mlp.fc2");
     layers_.push_back(layer);
+    from.release();
   }
   final_norm_ = LayerNorm(reader / "final_layer_norm", config.layer_norm_eps);
   if (config.with_projection) text_projection_ = reader.get("text_projection.weight");
-  release_pages(weights);
+  reader.release();
 }
 
 TextStates OptimizedTextEncoder::operator()(const at::Tensor& token_ids) const {

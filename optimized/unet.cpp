@@ -42,6 +42,7 @@ OptimizedUNet::Resnet OptimizedUNet::make_resnet(const WeightReader& reader) {
   // The projection is added to conv1's output of every pixel, like its bias: one sum serves for both.
   projection_biases_.push_back(reader.get("time_emb_proj.bias") + reader.get("conv1.bias"));
   projection_sizes_.push_back(projection_weights_.back().size(0));
+  reader.release();
   return resnet;
 }
 
@@ -70,6 +71,7 @@ OptimizedUNet::Transformer OptimizedUNet::make_transformer(const WeightReader& r
     block.feed_forward1 = Linear(runtime, from / "ff.net.0.proj", ops::kGeglu);
     block.feed_forward2 = Linear(runtime, from / "ff.net.2");
     transformer.blocks.push_back(std::move(block));
+    from.release();
   }
   return transformer;
 }
@@ -133,7 +135,7 @@ OptimizedUNet::OptimizedUNet(Runtime& runtime, Runtime& once, const UNetConfig& 
   for (Level& level : up_) {
     for (Transformer& transformer : level.transformers) number(transformer);
   }
-  release_pages(weights);  // what is used from here on is packed
+  reader.release();
 }
 
 TextKeyValues OptimizedUNet::prepare_text(const at::Tensor& encoder_hidden_states) const {

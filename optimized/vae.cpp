@@ -63,7 +63,7 @@ OptimizedVae::OptimizedVae(Runtime& runtime, Runtime& exact, const VaeConfig& co
   decoder_ = make_half(reader / "decoder", "up_blocks", config.layers_per_block + 1, false);
   if (config.use_quant_conv) quant_conv_ = Conv2d(exact, reader / "quant_conv");
   if (config.use_post_quant_conv) post_quant_conv_ = Conv2d(runtime, reader / "post_quant_conv");
-  release_pages(weights);
+  reader.release();
 }
 
 at::Tensor OptimizedVae::run(const Resnet& resnet, const at::Tensor& x) const {

@@ -14,6 +14,8 @@
 #include <string>
 
 #include "interface/model_files.h"
+#include "interface/synthetic_model.h"
+#include "optimized/pipeline.h"
 #include "reference/pipeline.h"
 #include "tests/process_memory.h"
 #include "tests/scratch_folder.h"
@@ -118,6 +120,61 @@ TEST_F(LoadingMemory, TheReferenceComputesOnTheMappedWeights) {
     return Course{before, loaded, memory_now()};
   });
   expect_no_copy(course, kOwnBytes + kModuleBytes);
+}
+
+TEST_F(LoadingMemory, WhatIsPackedLeavesMemoryWhileTheRestIsPacked) {
+  const Course course = in_a_child([] {
+    const Memory before = memory_now();
+    const auto model = load_model(folder_.string());
+    const auto pipeline = make_optimized_pipeline(model, PipelineOptions{});
+    const Memory packed = memory_now();
+    return Course{before, packed, packed};
+  });
+  const auto grown = course[1].peak - course[0].resident;
+  fmt::print("  weights {} MB; packing: peak {} MB\n", weight_bytes_ >> 20, grown >> 20);
+  EXPECT_GE(grown, weight_bytes_) << "the packed weights are not all there";
+  // Beside the packed weights: one layer as it is packed, the code that is called, and a UNet of 448 channels is mostly
+  // a few layers.
+  EXPECT_LE(static_cast<double>(grown), 1.4 * static_cast<double>(weight_bytes_));
+}
+
+/// A weight and a bias, 128 MB.
+const CheckpointLayout& large_layout() {
+  static const CheckpointLayout layout = {{"a.bias", {8193}}, {"a.weight", {8192, 4096}}};
+  return layout;
+}
+
+TEST(GeneratedWeights, CanLeaveMemoryAndComeBack) {
+  struct Seen {
+    Memory before, drawn, released;
+    std::uint64_t sum, sum_again;
+  };
+  const auto draw = [](const char* folder) {
+    return in_a_child([=] {
+      ::setenv("TMPDIR", folder, 1);
+      Seen seen{};
+      seen.before = memory_now();
+      const Weights weights = synthetic_weights(large_layout(), "test");
+      seen.drawn = memory_now();
+      seen.sum = sum_of_bytes(weights);
+      for (const auto& [name, tensor] : weights) release_pages(tensor);
+      seen.released = memory_now();
+      seen.sum_again = sum_of_bytes(weights);
+      return seen;
+    });
+  };
+  const ScratchFolder scratch;
+  const Seen in_file = draw(scratch.path().c_str());
+  constexpr std::int64_t kBytes = 8192 * 4096 * 4;
+  EXPECT_LE(in_file.drawn.anonymous - in_file.before.anonymous, kOwnBytes);
+  EXPECT_GE(in_file.drawn.resident - in_file.before.resident, kBytes / 2);
+  EXPECT_LE(in_file.released.resident - in_file.before.resident, 2 * kOwnBytes);
+  EXPECT_EQ(in_file.sum, in_file.sum_again);
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path())) << "the file has a name";
+
+  const Seen in_memory = draw("/nonexistent");  // where a file has no room, nothing else changes
+  EXPECT_GE(in_memory.released.anonymous - in_memory.before.anonymous, kBytes);
+  EXPECT_EQ(in_memory.sum, in_file.sum);
 }
 
 }  // namespace
