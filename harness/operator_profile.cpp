@@ -3,7 +3,6 @@
 #include <ATen/record_function.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <memory>
 #include <utility>
@@ -16,31 +15,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kBetween = "(between operators)";
-
-constexpr std::array<std::pair<const char*, const char*>, 22> kKinds = {{
-    {"i2i::conv2d", "convolution"},
-    {"i2i::conv2d_winograd", "convolution"},
-    {"i2i::conv2d_int8", "convolution"},
-    {"i2i::conv2d_winograd_int8", "convolution"},
-    {"aten::conv2d", "convolution"},
-    {"aten::convolution", "convolution"},
-    {"i2i::linear", "linear"},
-    {"i2i::linear_int8", "linear"},
-    {"aten::linear", "linear"},
-    {"aten::addmm", "linear"},
-    {"aten::matmul", "linear"},
-    {"aten::bmm", "linear"},
-    {"i2i::self_attention", "attention"},
-    {"i2i::self_attention_int8", "attention"},
-    {"i2i::cross_attention", "attention"},
-    {"i2i::pack_key_value", "attention"},
-    {"aten::scaled_dot_product_attention", "attention"},
-    {"aten::softmax", "attention"},
-    {"i2i::group_norm_silu", "normalization"},
-    {"i2i::layer_norm", "normalization"},
-    {"aten::group_norm", "normalization"},
-    {"aten::layer_norm", "normalization"},
-}};
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -158,11 +132,6 @@ std::vector<OperatorRow> summarize_profiles(const std::vector<OperatorTimes>& ru
                     times.back().flops / 1e9, times.back().least_ms});
   }
   return rows;
-}
-
-std::string operator_kind(const std::string& name) {
-  const auto* found = std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& row) { return name == row.first; });
-  return found == kKinds.end() ? "other" : found->second;
 }
 
 }  // namespace i2i

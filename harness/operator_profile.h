@@ -59,7 +59,4 @@ class OperatorProfile {
 /// One row a stage, step and operator, its blocks together, with the interval over several profiled runs.
 std::vector<OperatorRow> summarize_profiles(const std::vector<OperatorTimes>& runs);
 
-/// convolution, linear, attention, normalization or other: what makes two implementations' operators comparable.
-std::string operator_kind(const std::string& name);
-
 }  // namespace i2i

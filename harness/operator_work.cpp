@@ -3,7 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 
 namespace i2i {
 namespace {
@@ -63,6 +63,23 @@ double self_attention(Inputs in) {  // qkv, heads, causal, out
   return 4 * elements(out) * keys;
 }
 
+// In bytes: the formula is that of the operator in float32, the method another.
+
+/// Products left by F(2x2, 3x3): 16 for each 2 x 2 tile begun, in place of 36.
+double winograd_int8_products(Inputs in) {
+  const at::Tensor& out = in[5].toTensor();
+  const auto tiles = static_cast<double>(out.size(0) * ((out.size(2) + 1) / 2) * ((out.size(3) + 1) / 2));
+  return 2 * 16 * tiles * static_cast<double>(out.size(1) * channels_of(in[0].toTensor()));
+}
+
+double self_attention_int8(Inputs in) {  // qkv, heads, out
+  const at::Tensor& out = in[2].toTensor();
+  return 4 * elements(out) * rows_of(out) / static_cast<double>(out.size(0));
+}
+
+/// Weights and values are words, and a product of words takes the place of two of bytes.
+double self_attention_int8_products(Inputs in) { return 1.5 * self_attention_int8(in); }
+
 double cross_attention(Inputs in) {  // query, key_value, keys, heads, out
   return 4 * elements(in[4].toTensor()) * static_cast<double>(in[2].toInt());
 }
@@ -117,50 +134,70 @@ double like_first(Inputs in) { return elements(in[0].toTensor()); }
 
 struct Operator {
   std::string_view name;
-  double (*flops)(Inputs);
+  const char* kind;
+  double (*flops)(Inputs);               ///< null: not known
   double (*executed)(Inputs) = nullptr;  ///< where the method does less than the formula
   double (*returned)(Inputs) = nullptr;  ///< elements that the call writes to memory it was not given
+  bool int8 = false;                     ///< its products are of bytes
 };
 
-constexpr std::array<Operator, 21> kOperators = {{
-    {"i2i::linear", linear},
-    {"i2i::conv2d", conv2d},
-    {"i2i::conv2d_winograd", conv2d_winograd, winograd_products},
-    {"i2i::self_attention", self_attention},
-    {"i2i::cross_attention", cross_attention},
-    {"i2i::group_norm_silu", nothing},
-    {"i2i::layer_norm", nothing},
-    {"i2i::concat_channels", nothing},
-    {"i2i::unet_input", nothing},
-    {"i2i::guided_step", nothing},
-    {"i2i::pixels_to_sample", nothing},
-    {"i2i::sample_to_pixels", nothing},
-    {"aten::linear", aten_linear, nullptr, rows_by_weight},
-    {"aten::addmm", aten_addmm, nullptr, addmm_sum},
-    {"aten::matmul", aten_matmul, nullptr, rows_by_columns},
-    {"aten::bmm", aten_matmul, nullptr, rows_by_columns},
-    {"aten::conv2d", aten_conv2d, nullptr, convolved},
-    {"aten::scaled_dot_product_attention", aten_attention, nullptr, like_first},
-    {"aten::group_norm", nothing, nullptr, like_first},
-    {"aten::layer_norm", nothing, nullptr, like_first},
-    {"aten::silu", nothing, nullptr, like_first},
-}};
+constexpr const char *kLinear = "linear", *kConvolution = "convolution", *kAttention = "attention",
+                     *kNormalization = "normalization", *kOther = "other";
+
+constexpr Operator kOperators[] = {
+    {"i2i::linear", kLinear, linear},
+    {"i2i::linear_int8", kLinear, linear, nullptr, nullptr, true},
+    {"i2i::conv2d", kConvolution, conv2d},
+    {"i2i::conv2d_int8", kConvolution, conv2d, nullptr, nullptr, true},
+    {"i2i::conv2d_winograd", kConvolution, conv2d_winograd, winograd_products},
+    {"i2i::conv2d_winograd_int8", kConvolution, conv2d_winograd, winograd_int8_products, nullptr, true},
+    {"i2i::self_attention", kAttention, self_attention},
+    {"i2i::self_attention_int8", kAttention, self_attention_int8, self_attention_int8_products, nullptr, true},
+    {"i2i::cross_attention", kAttention, cross_attention},
+    {"i2i::pack_key_value", kAttention, nullptr},
+    {"i2i::group_norm_silu", kNormalization, nothing},
+    {"i2i::layer_norm", kNormalization, nothing},
+    {"i2i::concat_channels", kOther, nothing},
+    {"i2i::unet_input", kOther, nothing},
+    {"i2i::guided_step", kOther, nothing},
+    {"i2i::pixels_to_sample", kOther, nothing},
+    {"i2i::sample_to_pixels", kOther, nothing},
+    {"aten::linear", kLinear, aten_linear, nullptr, rows_by_weight},
+    {"aten::addmm", kLinear, aten_addmm, nullptr, addmm_sum},
+    {"aten::matmul", kLinear, aten_matmul, nullptr, rows_by_columns},
+    {"aten::bmm", kLinear, aten_matmul, nullptr, rows_by_columns},
+    {"aten::conv2d", kConvolution, aten_conv2d, nullptr, convolved},
+    {"aten::convolution", kConvolution, nullptr},
+    {"aten::scaled_dot_product_attention", kAttention, aten_attention, nullptr, like_first},
+    {"aten::softmax", kAttention, nullptr},
+    {"aten::group_norm", kNormalization, nothing, nullptr, like_first},
+    {"aten::layer_norm", kNormalization, nothing, nullptr, like_first},
+    {"aten::silu", kOther, nothing, nullptr, like_first},
+};
+
+const Operator* find(std::string_view name) {
+  const auto* found =
+      std::find_if(std::begin(kOperators), std::end(kOperators), [&](const Operator& one) { return one.name == name; });
+  return found == std::end(kOperators) ? nullptr : found;
+}
 
 }  // namespace
 
+std::string operator_kind(std::string_view name) {
+  const Operator* found = find(name);
+  return found == nullptr ? kOther : found->kind;
+}
+
 OperatorWork work_of(std::string_view name, Inputs inputs) {
-  const auto* found =
-      std::find_if(kOperators.begin(), kOperators.end(), [&](const Operator& one) { return one.name == name; });
-  if (found == kOperators.end()) return {};
+  const Operator* found = find(name);
+  if (found == nullptr || found->flops == nullptr) return {};
   OperatorWork work;
   work.flops = found->flops(inputs);
   work.executed_flops = found->executed != nullptr ? found->executed(inputs) : work.flops;
   work.bytes = bytes_of(inputs);
   if (found->returned != nullptr)
     work.bytes += found->returned(inputs) * static_cast<double>(inputs[0].toTensor().element_size());
-  work.int8 = std::any_of(inputs.begin(), inputs.end(), [](const c10::IValue& input) {
-    return input.isTensor() && input.toTensor().defined() && input.toTensor().scalar_type() == at::kChar;
-  });
+  work.int8 = found->int8;
   return work;
 }
 

@@ -4,16 +4,21 @@
 
 #include <ATen/core/ivalue.h>
 
+#include <string>
 #include <string_view>
 
 namespace i2i {
 
 struct OperatorWork {
   double flops = 0;           ///< products and sums of the formula, as two; matrix products and convolutions only
-  double executed_flops = 0;  ///< the same, but for Winograd's method those that it is left with: 36 products of 144
+  double executed_flops = 0;  ///< the same, but of the method: Winograd's F(4x4, 3x3) is left with 36 products of 144
   double bytes = 0;           ///< inputs and outputs, each once
   bool int8 = false;          ///< its products are of bytes
 };
+
+/// "convolution", "linear", "attention", "normalization" or "other": what makes two implementations' operators
+/// comparable. @param name  as the library calls it
+std::string operator_kind(std::string_view name);
 
 /// @param name    as the library calls it: "i2i::linear", "aten::conv2d"
 /// @param inputs  of the call; operators of our own have their outputs among them

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <map>
 
+#include "harness/operator_work.h"
+
 namespace i2i {
 namespace {
 

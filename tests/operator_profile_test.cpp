@@ -26,9 +26,10 @@ Image picture() {
 
 /// @param stages  receives the run's own stage times
 OperatorTimes profile_of(const std::string& implementation, const Roofline& roofline = {},
-                         std::vector<StageTime>* stages = nullptr) {
-  const auto model = load_model("synthetic:tiny-sd15");
-  const auto pipeline = make_pipeline(implementation, model, {});
+                         std::vector<StageTime>* stages = nullptr,
+                         const std::string& model_name = "synthetic:tiny-sd15", const PipelineOptions& how = {}) {
+  const auto model = load_model(model_name);
+  const auto pipeline = make_pipeline(implementation, model, how);
   const Request request = parse_request(
       R"({"source_image": "-", "prompt": "a cat", "negative_prompt": "", "strength": 1, "steps": 2, "seed": 1})");
   GenerateOptions options;
@@ -95,6 +96,36 @@ TEST(Arithmetic, OfWinogradIsCountedByFormulaAndByMethod) {
   EXPECT_EQ(work.bytes, static_cast<double>(x.nbytes() + weight.nbytes() + bias.nbytes() + out.nbytes()));
   EXPECT_FALSE(work.int8);
   EXPECT_EQ(work_of("aten::sort", std::vector<c10::IValue>{x}).bytes, 0) << "nothing is made up of what is not known";
+}
+
+TEST(Arithmetic, OfBytesIsHeldToTheRooflineOfBytes) {
+  const auto x = at::randn({2, 32, 10, 7}).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor weight = ops::pack_winograd_int8(at::randn({16, 32, 3, 3})), bias = at::randn({1, 16});
+  const at::Tensor out = at::empty({2, 16, 10, 7}).contiguous(at::MemoryFormat::ChannelsLast);
+  const OperatorWork conv =
+      work_of("i2i::conv2d_winograd_int8", std::vector<c10::IValue>{x, weight, bias, {}, false, out});
+  EXPECT_EQ(conv.flops, 2.0 * 2 * 10 * 7 * 9 * 32 * 16);
+  EXPECT_EQ(conv.executed_flops, 2.0 * 2 * (5 * 4) * 16 * 32 * 16) << "four columns of tiles of two for seven pixels";
+  EXPECT_TRUE(conv.int8);
+
+  const at::Tensor qkv = at::randn({2, 10, 3 * 8}), attended = at::empty({2, 10, 8});
+  const OperatorWork attention = work_of("i2i::self_attention_int8", std::vector<c10::IValue>{qkv, 2, attended});
+  EXPECT_EQ(attention.flops, 2.0 * (2 * 10 * 10 * 8) * 2);
+  EXPECT_EQ(attention.executed_flops, 1.5 * attention.flops) << "words count twice";
+  EXPECT_TRUE(attention.int8) << "although no tensor that it is given is of bytes";
+}
+
+TEST(Times, EveryProductInBytesIsKnown) {
+  PipelineOptions options;
+  options.features = {{"int8", true}};
+  std::set<std::string> names;
+  for (const auto& [key, time] : profile_of("optimized", {}, nullptr, "scenes", options)) {
+    if (!key.name.ends_with("_int8")) continue;
+    names.insert(key.name);
+    EXPECT_GT(time.flops, 0) << key.name;
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"i2i::conv2d_int8", "i2i::conv2d_winograd_int8", "i2i::linear_int8",
+                                          "i2i::self_attention_int8"}));
 }
 
 TEST(Times, OfBlocksAndOperatorsAddUpToTheirStage) {
