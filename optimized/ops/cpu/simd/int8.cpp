@@ -1,6 +1,7 @@
 // Products of bytes: unsigned activations, quantized here row by row, times signed weights. Four products and their sum
 // are one instruction where the processor has VNNI (vpdpbusd); elsewhere the same integers take three to six.
 #include <cmath>
+#include <utility>
 
 #include "optimized/ops/cpu/kernels.h"
 #include "optimized/ops/cpu/simd/vector.h"
@@ -136,28 +137,21 @@ void tile(const Int8ProductBlock& block, std::int64_t row, std::int64_t column) 
 
 using Tile = void (*)(const Int8ProductBlock&, std::int64_t, std::int64_t);
 
-template <int Vectors, bool words>
-constexpr Tile kTiles[13] = {nullptr,
-                             tile<1, Vectors, words>,
-                             tile<2, Vectors, words>,
-                             tile<3, Vectors, words>,
-                             tile<4, Vectors, words>,
-                             tile<5, Vectors, words>,
-                             tile<6, Vectors, words>,
-                             tile<7, Vectors, words>,
-                             tile<8, Vectors, words>,
-                             tile<9, Vectors, words>,
-                             tile<10, Vectors, words>,
-                             tile<11, Vectors, words>,
-                             tile<12, Vectors, words>};
+template <int Vectors, bool words, typename Heights>
+struct Tiles;
+template <int Vectors, bool words, int... below>
+struct Tiles<Vectors, words, std::integer_sequence<int, below...>> {
+  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors, words>...};
+};
 
 template <int Vectors, int Height, bool words>
 void tiles_of_block(const Int8ProductBlock& block, std::int64_t column) {
+  using Table = Tiles<Vectors, words, std::make_integer_sequence<int, Height>>;
   const std::int64_t count = (block.rows + Height - 1) / Height;
   std::int64_t row = 0;
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t end = block.rows * (t + 1) / count;
-    kTiles<Vectors, words>[end - row](block, row, column);
+    Table::kByHeight[end - row](block, row, column);
     row = end;
   }
 }

@@ -13,15 +13,11 @@ constexpr float kWeightSteps = 32767.0f;
 
 typedef std::int16_t Words __attribute__((vector_size(I2I_VECTOR_BYTES / 2), aligned(2), may_alias));
 
-/// round(32767 * weights) of one row.
-void weights_to_words(const float* weights, std::int64_t count, std::int16_t* words) {
+/// round(32767 * weights).
+inline void store_words(std::int16_t* words, Vector weights) {
   const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the integer in the lowest bits
-  std::int64_t j = 0;
-  for (; j + kWidth <= count; j += kWidth) {
-    const IntVector bits = reinterpret_cast<IntVector>(load(weights + j) * kWeightSteps + magic) & 0xffff;
-    *reinterpret_cast<Words*>(words + j) = __builtin_convertvector(bits, Words);
-  }
-  for (; j < count; ++j) words[j] = static_cast<std::int16_t>(std::lrint(weights[j] * kWeightSteps));
+  const IntVector bits = reinterpret_cast<IntVector>(weights * kWeightSteps + magic) & 0xffff;
+  *reinterpret_cast<Words*>(words) = __builtin_convertvector(bits, Words);
 }
 
 }  // namespace
@@ -50,11 +46,9 @@ void int8_attention(const Int8AttentionBlock& block) {
       int8_product(scores);
     }
     for (std::int64_t i = 0; i < block.queries; ++i) {
-      float* row = block.scores + i * block.keys_at_once;
-      const float correction = softmax_block(row, keys, keys, block.scale, states[i]);
       std::int16_t* words = block.weights + i * block.keys_at_once;
-      weights_to_words(row, keys, words);
-      if (keys % 2 != 0) words[keys] = 0;
+      const float correction = softmax_block(block.scores + i * block.keys_at_once, keys, keys, block.scale, states[i],
+                                             [=](std::int64_t j, Vector e) { store_words(words + j, e); });
       if (first > 0 && correction != 1) scale_row(block.sums + i * values, values, correction);
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {

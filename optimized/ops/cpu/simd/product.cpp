@@ -1,5 +1,7 @@
 // Matrix products and convolutions as one loop: register tiles over row pointers and packed panels, then one finishing
 // pass that adds bias and residual and applies the activation while the tile is still in the first-level cache.
+#include <utility>
+
 #include "optimized/ops/cpu/kernels.h"
 #include "optimized/ops/cpu/simd/vector.h"
 
@@ -47,22 +49,25 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
 using Tile = void (*)(const float* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const float*,
                       std::int64_t, float*, std::int64_t, bool);
 
-template <int Vectors>
-constexpr Tile kTiles[13] = {nullptr,           tile<1, Vectors>,  tile<2, Vectors>, tile<3, Vectors>, tile<4, Vectors>,
-                             tile<5, Vectors>,  tile<6, Vectors>,  tile<7, Vectors>, tile<8, Vectors>, tile<9, Vectors>,
-                             tile<10, Vectors>, tile<11, Vectors>, tile<12, Vectors>};
+template <int Vectors, typename Heights>
+struct Tiles;
+template <int Vectors, int... below>
+struct Tiles<Vectors, std::integer_sequence<int, below...>> {
+  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors>...};
+};
 
 /// All rows of a block against `Vectors` vectors of columns, for one slice of the depth.
 template <int Vectors, int Height>
 void tiles_of_slice(const ProductBlock& block, std::int64_t column, const float* const* a, std::int64_t segments,
                     std::int64_t offset, std::int64_t depth, const float* panel, bool accumulate) {
+  using Table = Tiles<Vectors, std::make_integer_sequence<int, Height>>;
   // Rows are shared out evenly (11 as 6 + 5, never 8 + 3): short tiles leave registers idle.
   const std::int64_t count = (block.rows + Height - 1) / Height;
   std::int64_t row = 0;
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t end = block.rows * (t + 1) / count;
-    kTiles<Vectors>[end - row](a + row, block.rows, segments, offset, depth, panel + column, block.panel_width,
-                               block.c + row * block.c_stride + column, block.c_stride, accumulate);
+    Table::kByHeight[end - row](a + row, block.rows, segments, offset, depth, panel + column, block.panel_width,
+                                block.c + row * block.c_stride + column, block.c_stride, accumulate);
     row = end;
   }
 }

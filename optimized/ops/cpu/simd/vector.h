@@ -54,10 +54,16 @@ inline Vector absolute(Vector a) {
   return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(a) & (IntVector{} + 0x7fffffff));
 }
 
+// Lanes are folded in halves: a chain through all of them would wait for each.
 inline float sum_lanes(Vector v) {
-  float total = 0;
-  for (std::int64_t i = 0; i < kWidth; ++i) total += v[i];
-  return total;
+  float lanes[kWidth];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
 }
 inline double sum_lanes_double(Vector v) {
   double total = 0;
@@ -65,9 +71,14 @@ inline double sum_lanes_double(Vector v) {
   return total;
 }
 inline float maximum_lane(Vector v) {
-  float best = v[0];
-  for (std::int64_t i = 1; i < kWidth; ++i) best = v[i] > best ? v[i] : best;
-  return best;
+  float lanes[kWidth];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (std::int64_t i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  }
+  return lanes[0];
 }
 
 /// e^x to about one unit in the last place: 2^n * e^r with |r| <= ln(2)/2 and e^r by its Taylor polynomial of degree 7
