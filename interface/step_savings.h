@@ -17,6 +17,9 @@ struct StepSavings {
   /// levels. 0 <= guidance_from < guidance_to <= 1.
   double guidance_from = 0;
   double guidance_to = 1;
+  /// Up to this share of the executed steps all are whole: the first ones decide what the picture shows, and what they
+  /// leave out may lead to another one. In [0, 1).
+  double reuse_from = 0;
 
   bool any() const { return reuse_interval > 1 || guidance_from > 0 || guidance_to < 1; }
 };

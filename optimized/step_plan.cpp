@@ -20,6 +20,10 @@ void check(const StepSavings& savings) {
     throw Error(ErrorCode::kUsage,
                 fmt::format("feature_reuse: a depth of {} resnets is below the minimum 1", savings.reuse_depth));
   }
+  if (!(0 <= savings.reuse_from && savings.reuse_from < 1)) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("feature_reuse: reuse from {} of the steps on is outside [0, 1)", savings.reuse_from));
+  }
   const double from = savings.guidance_from, to = savings.guidance_to;
   if (!(0 <= from && from < to && to <= 1)) {
     throw Error(ErrorCode::kUsage,
@@ -33,21 +37,23 @@ bool read_number(std::string_view text, Number& number) {
   return problem == std::errc() && end == text.data() + text.size();
 }
 
-/// "a" or "a:b"; `second` keeps its value where there is no colon.
-template <typename Number>
-bool read_pair(std::string_view text, Number& first, Number& second) {
+/// "a", "a:b" and so on; numbers that are not given keep their values.
+template <typename First, typename... Rest>
+bool read_numbers(std::string_view text, First& first, Rest&... rest) {
   const auto colon = text.find(':');
-  return read_number(text.substr(0, colon), first) &&
-         (colon == std::string_view::npos || read_number(text.substr(colon + 1), second));
+  if (!read_number(text.substr(0, colon), first)) return false;
+  if (colon == std::string_view::npos) return true;
+  if constexpr (sizeof...(rest) > 0) return read_numbers(text.substr(colon + 1), rest...);
+  return false;
 }
 
 }  // namespace
 
 const std::vector<StepFeature>& step_features() {
   static const std::vector<StepFeature> kAll = {
-      {"feature_reuse", "INTERVAL[:DEPTH]", "2:4",
+      {"feature_reuse", "INTERVAL[:DEPTH[:FROM]]", "2:4",
        "the whole UNet every INTERVAL steps; between them its DEPTH outermost resnets on either side, on the deep "
-       "features of the last whole one"},
+       "features of the last whole one; up to the share FROM of the steps, all are whole"},
       {"guidance_interval", "FROM:TO", "0:0.8",
        "guidance from one share of the steps to another; before and after, one row in place of two or three"},
   };
@@ -63,9 +69,10 @@ bool switch_on(StepSavings& savings, const std::string& name, const std::string&
   bool understood = false;
   if (name == "feature_reuse") {
     wanted.reuse_depth = 1;
-    understood = read_pair(text, wanted.reuse_interval, wanted.reuse_depth);
+    wanted.reuse_from = 0;
+    understood = read_numbers(text, wanted.reuse_interval, wanted.reuse_depth, wanted.reuse_from);
   } else {
-    understood = text.find(':') != std::string::npos && read_pair(text, wanted.guidance_from, wanted.guidance_to);
+    understood = text.find(':') != std::string::npos && read_numbers(text, wanted.guidance_from, wanted.guidance_to);
   }
   if (!understood) {
     throw Error(ErrorCode::kUsage, fmt::format("{}={}: expected {}, for instance {}={}", name, value, feature->form,
@@ -106,7 +113,8 @@ std::vector<StepWork> plan_steps(const StepSavings& savings, const std::vector<d
     plan[i].guided = savings.guidance_from <= position && position < savings.guidance_to;
     // A row that the last whole step did not evaluate has no deep features yet.
     const bool lacks_rows = plan[i].guided && !plan[last_whole].guided;
-    plan[i].whole = i == 0 || i - last_whole >= static_cast<std::size_t>(savings.reuse_interval) || lacks_rows;
+    plan[i].whole = i == 0 || position < savings.reuse_from ||
+                    i - last_whole >= static_cast<std::size_t>(savings.reuse_interval) || lacks_rows;
     if (plan[i].whole) last_whole = i;
   }
   return plan;

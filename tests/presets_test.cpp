@@ -111,11 +111,11 @@ std::string refusal(const std::string& features) {
 TEST(Words, AreRefusedWithValueAndBound) {
   EXPECT_EQ(refusal("feature_reuse=0"), "feature_reuse: an interval of 0 steps is outside [1, 50]");
   EXPECT_EQ(refusal("feature_reuse=often"),
-            "feature_reuse=often: expected INTERVAL[:DEPTH], for instance feature_reuse=2:4");
+            "feature_reuse=often: expected INTERVAL[:DEPTH[:FROM]], for instance feature_reuse=2:4");
   EXPECT_EQ(refusal("guidance_interval=0.9:0.1"), "guidance_interval: from 0.9 to 0.1 is not an interval in [0, 1]");
   EXPECT_EQ(refusal("winograd=4"), "winograd=4: this feature has no value, it is on or off");
   EXPECT_NE(refusal("warp_drive=9").find("warp_drive"), std::string::npos);
-  EXPECT_NE(refusal("warp_drive").find("feature_reuse=INTERVAL[:DEPTH]"), std::string::npos)
+  EXPECT_NE(refusal("warp_drive").find("feature_reuse=INTERVAL[:DEPTH[:FROM]]"), std::string::npos)
       << "it lists what there is";
 }
 

@@ -40,6 +40,11 @@ TEST(Plan, IsWhatTheTablesSay) {
   EXPECT_EQ(letters({1, 1, 0.95, 1}, ten), "wwwwwwwwww") << "no step starts that late";
   // The first guided step has no deep features of its other rows: it is whole, and counts from there.
   EXPECT_EQ(letters({3, 1, 0.2, 0.8}, ten), "wrWRRWRRwr");
+  // The first steps whole, then as if the last of them were the first.
+  EXPECT_EQ(letters({3, 1, 0, 1, 0.3}, ten), "WWWRRWRRWR");
+  EXPECT_EQ(letters({3, 1, 0, 0.5, 0.35}, ten), "WWWWRrwrrw") << "the fourth starts at 0.3";
+  EXPECT_EQ(letters({1, 1, 0, 1, 0.3}, ten), "WWWWWWWWWW");
+  EXPECT_EQ(letters({9, 1, 0, 1, 0.3}, {900, 600, 600, 300, 300}), "WWWRR") << "evaluations at one level go together";
   // Heun: two evaluations at one level are guided together.
   EXPECT_EQ(letters({1, 1, 0, 0.3}, {900, 600, 600, 300, 300}), "WWWww");
   EXPECT_EQ(letters({2, 1, 0, 1}, {7}), "W");
@@ -65,6 +70,10 @@ TEST(Plan, RefusesWithValueAndBound) {
               plan_steps({2, 13, 0, 1}, steps, 12);
             }),
             "feature_reuse: a depth of 13 resnets is above the maximum 12 of this UNet");
+  EXPECT_EQ(refusal([&] {
+              plan_steps({2, 1, 0, 1, 1}, steps, 12);
+            }),
+            "feature_reuse: reuse from 1 of the steps on is outside [0, 1)");
   for (const auto& [from, to] : {std::pair{-0.1, 1.0}, {0.5, 0.5}, {0.6, 0.4}, {0.0, 1.1}, {0.0, double{NAN}}}) {
     EXPECT_EQ(refusal([&, from = from, to = to] {
                 plan_steps({1, 1, from, to}, steps, 12);
@@ -80,6 +89,10 @@ TEST(Words, AreReadAndRefused) {
   EXPECT_EQ(savings.reuse_depth, 1);
   EXPECT_TRUE(switch_on(savings, "feature_reuse", "4:5"));
   EXPECT_EQ(savings.reuse_depth, 5);
+  EXPECT_EQ(savings.reuse_from, 0);
+  EXPECT_TRUE(switch_on(savings, "feature_reuse", "4:2:0.25"));
+  EXPECT_EQ(savings.reuse_depth, 2);
+  EXPECT_EQ(savings.reuse_from, 0.25);
   EXPECT_TRUE(switch_on(savings, "guidance_interval", "0.1:0.75"));
   EXPECT_EQ(savings.guidance_from, 0.1);
   EXPECT_EQ(savings.guidance_to, 0.75);
@@ -93,8 +106,12 @@ TEST(Words, AreReadAndRefused) {
     EXPECT_TRUE(switch_on(standard, feature.name, ""));
     EXPECT_TRUE(standard.any()) << feature.name << " without a value does something";
   }
-  for (const char* value : {"x", "3:", ":3", "3:1:2", "2.5", "3,1"}) {
+  for (const char* value : {"x", "3:", ":3", "3:1:", "3:1:0.2:4", "2.5", "3,1"}) {
     EXPECT_NE(refusal([&] { switch_on(savings, "feature_reuse", value); }).find(value), std::string::npos);
+  }
+  for (const char* share : {"1", "-0.1", "nan"}) {
+    EXPECT_NE(refusal([&] { switch_on(savings, "feature_reuse", fmt::format("3:1:{}", share)); }).find(share),
+              std::string::npos);
   }
   for (const char* value : {"0.5", "a:b", "0.1-0.9", "0:0.5:1", "0.8:0.2", "0:2", "nan:1"}) {
     EXPECT_NE(refusal([&] { switch_on(savings, "guidance_interval", value); }), "no error") << value;
