@@ -1,11 +1,14 @@
 """Runs i2i and its peers in turns (A/B/B/A): same weights, same request, same machine. Only records; `i2i peers` judges.
 
-usage: compare.py I2I MODEL_FOLDER OUT_FOLDER [--peers eager,openvino] [--rounds N] [--threads N] [--steps N]
+usage: compare.py I2I OUT_FOLDER [--model sd15|sdxl] [--peers eager,openvino] [--rounds N] [--threads N] [--steps N]
                   [--options "..."] [--budget LPIPS] [--fresh]
-Writes OUT_FOLDER/peers.json after every round and the pictures beside it. What is there already for the same program,
-request, machine, peer and options is not measured again. Two programs are in memory at a time: i2i and one peer.
+Writes the model into OUT_FOLDER unless it is there, peers.json after every round and the pictures beside it: into
+OUT_FOLDER for sd15 in 4 steps, else into a folder of it named after both. What is there already for the same program,
+request, machine, peer and options is not measured again. Two programs are in memory at a time, i2i and one peer; with
+sdxl, which two of would not fit into 24 GB, one: each is started anew for every round.
 """
 import argparse
+import contextlib
 import datetime
 import hashlib
 import json
@@ -16,10 +19,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from model import MODELS, write_model
+
 ROOT = Path(__file__).resolve().parents[2]
 REQUEST = {"source_image": str(ROOT / ".deps" / "photographs" / "astronaut.png"), "prompt": "a portrait in oil",
            "negative_prompt": "blurred", "strength": 1.0, "steps": 4, "guidance_scale": 7.5, "seed": 7}
 STAGES = ["encode_prompt", "vae_encode", "vae_decode"]
+USUAL = ("sd15", REQUEST["steps"])
+ONE_IN_MEMORY = {"sdxl"}
 SAME_PICTURE_DB = 40  # below this two programs of full precision compute something else
 
 
@@ -79,7 +86,7 @@ def what_is_measured(arguments):
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     return {"i2i": {"commit": commit.stdout.strip(),
                     "sha256": hashlib.sha256(Path(arguments.i2i).read_bytes()).hexdigest()},
-            "model": str(arguments.model), "request": REQUEST, "threads": arguments.threads,
+            "model": str(arguments.folder), "request": REQUEST, "threads": arguments.threads,
             "machine": {"processor": first_field("/proc/cpuinfo", "model name"), "cores": str(os.cpu_count()),
                         "memory": first_field("/proc/meminfo", "MemTotal"), "system": platform.platform()}}
 
@@ -137,8 +144,32 @@ def times(answer):
 
 
 def our_worker(arguments, options, pictures):
-    return Worker("i2i", [arguments.i2i, "worker", "--model", str(arguments.model), "--threads", str(arguments.threads),
-                          "--out", str(pictures), *shlex.split(options)])
+    return Worker("i2i", [arguments.i2i, "worker", "--model", str(arguments.folder), "--threads",
+                          str(arguments.threads), "--out", str(pictures), *shlex.split(options)])
+
+
+def peer_worker(arguments, name, pictures):
+    return Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.folder),
+                         str(pictures), str(arguments.threads)])
+
+
+@contextlib.contextmanager
+def asked_before(start, apart):
+    """A function that asks the program of `start` once: the first run, which pays for memory, threads and compilation,
+    is over by then. @param apart  it is started for every question and ended after it"""
+    if not apart:
+        with start() as worker:
+            worker.ask()
+            yield worker.ask, worker.versions
+        return
+    versions = {}
+
+    def ask():
+        with start() as worker:
+            versions.update(worker.versions)
+            worker.ask()
+            return worker.ask()
+    yield ask, versions
 
 
 def exact_picture(arguments, record):
@@ -163,31 +194,31 @@ def measure(arguments, record, name):
     if arguments.options:  # i2i may depart from the picture on purpose, so the bar is a budget
         comparison = {"metric": "lpips", "bar": arguments.budget, "exact_picture": exact_picture(arguments, record)}
     pictures = arguments.out / "pictures" / f"{place}_{name}"
+    apart = arguments.model in ONE_IN_MEMORY
     # The peer first: what it takes to convert its model is given back by the time that i2i loads its own.
-    with Worker(name, [sys.executable, str(Path(__file__).with_name("worker.py")), name, str(arguments.model),
-                       str(pictures / "peer"), str(arguments.threads)]) as peer, \
-            our_worker(arguments, arguments.options, pictures / "i2i") as ours:
-        if run["rounds"] and run["versions"] != peer.versions:
-            say(f"{name}: its libraries are others than those of the recorded rounds, which are measured anew")
-            run = {**run, "rounds": []}
-        ours.ask(), peer.ask()  # the first run pays for memory, threads and compilation
+    with asked_before(lambda: peer_worker(arguments, name, pictures / "peer"), apart) as (ask_peer, versions), \
+            asked_before(lambda: our_worker(arguments, arguments.options, pictures / "i2i"), apart) as (ask_ours, _):
         while (turn := len(run["rounds"])) < arguments.rounds:
-            order = (ours, peer) if turn % 2 == 0 else (peer, ours)
-            answers = {worker: worker.ask() for worker in order}
-            run["rounds"].append({"i2i": times(answers[ours]), "peer": times(answers[peer])})
-            run |= {"versions": peer.versions, "comparison": comparison,
+            order = (ask_ours, ask_peer) if turn % 2 == 0 else (ask_peer, ask_ours)
+            answers = {ask: ask() for ask in order}
+            ours, peer = answers[ask_ours], answers[ask_peer]
+            if run["rounds"] and run["versions"] != versions:
+                say(f"{name}: its libraries are others than those of the recorded rounds, which are measured anew")
+                run = {**run, "rounds": []}
+            run["rounds"].append({"i2i": times(ours), "peer": times(peer)})
+            run |= {"versions": versions, "comparison": comparison,
                     "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
-                    "pictures": {"i2i": record.relative(answers[ours]), "peer": record.relative(answers[peer])}}
+                    "pictures": {"i2i": record.relative(ours), "peer": record.relative(peer)}}
             record.keep(place, run)
-            say(f"{name} {turn + 1}/{arguments.rounds}: i2i {answers[ours]['total_ms'] / 1000:.2f} s, "
-                f"{name} {answers[peer]['total_ms'] / 1000:.2f} s")
+            say(f"{name} {turn + 1}/{arguments.rounds}: i2i {ours['total_ms'] / 1000:.2f} s, "
+                f"{name} {peer['total_ms'] / 1000:.2f} s")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("i2i")
-    parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=sorted(MODELS), default=USUAL[0])
     parser.add_argument("--peers", default="eager,openvino")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of either side")
@@ -198,7 +229,12 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="measure these peers anew")
     arguments = parser.parse_args()
     REQUEST["steps"] = arguments.steps
+    arguments.folder = arguments.out / arguments.model
+    if (arguments.model, arguments.steps) != USUAL:
+        arguments.out = arguments.out / f"{arguments.model}-{arguments.steps}-steps"
     arguments.out.mkdir(parents=True, exist_ok=True)
+    say(f"writing the model into {arguments.folder} (4 GB for sd15, 14 GB for sdxl) unless it is there")
+    write_model(arguments.model, arguments.folder)
     record = Record(arguments.out, what_is_measured(arguments))
     failures = 0
     for name in arguments.peers.split(","):
@@ -207,7 +243,8 @@ def main():
         except PeerFailed as failure:
             say(failure)  # the other peers can still be measured
             failures += 1
-    raise SystemExit(1 if failures else 0)
+    judged = subprocess.run([arguments.i2i, "peers", str(record.path), "--out", str(arguments.out)])
+    raise SystemExit(1 if failures else judged.returncode)
 
 
 if __name__ == "__main__":
