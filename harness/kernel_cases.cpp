@@ -189,29 +189,27 @@ KernelCase cross_attention(const std::string& layer, std::int64_t n, std::int64_
 }
 
 KernelCase guided_step(const std::string& layer, std::int64_t side) {
-  return {"guided_step", fmt::format("{} {}x{} three-way, one former output", layer, side, side), 0,
-          kFloatBytes * static_cast<double>(7 * 4 * side * side), [=] {
-            const at::Tensor noise_pred = channels_last({3, 4, side, side}), sample = at::randn({1, 4, side, side}),
-                             older = at::randn({1, 4, side, side}), prev = at::empty_like(sample),
-                             remembered = at::empty_like(sample);
-            const at::Tensor row = at::tensor({0.9f, -0.3f, 0.0f, 0.5f, 0.0f, 0.0f, 1.1f, -0.7f});
-            c10::List<ops::OptionalTensor> history;
-            history.push_back(older);
-            history.push_back(std::nullopt);
-            history.push_back(std::nullopt);
-            return prepared(
-                [=] {
-                  ops::guided_step(noise_pred, sample, std::nullopt, history, row, 7.5, 1.5, prev, remembered,
-                                   std::nullopt);
-                },
-                prev,
-                [](const std::vector<at::Tensor>& given) {
-                  const auto m = given[0].chunk(3);
-                  const at::Tensor guided = m[2] + 7.5 * (m[0] - m[1]) + 1.5 * (m[1] - m[2]);
-                  return static_cast<double>(0.9f) * given[1] + static_cast<double>(-0.3f) * guided + 0.5 * given[2];
-                },
-                {noise_pred.contiguous(), sample, older});
-          }};
+  return {
+      "guided_step", fmt::format("{} {}x{} three-way, one former output", layer, side, side), 0,
+      kFloatBytes * static_cast<double>(7 * 4 * side * side), [=] {
+        const at::Tensor noise_pred = channels_last({3, 4, side, side}), sample = at::randn({1, 4, side, side}),
+                         older = at::randn({1, 4, side, side}), prev = at::empty_like(sample),
+                         remembered = at::empty_like(sample);
+        const at::Tensor row = at::tensor({0.9f, -0.3f, 0.0f, 0.5f, 0.0f, 0.0f, 1.1f, -0.7f, 7.5f, 1.5f});
+        c10::List<ops::OptionalTensor> history;
+        history.push_back(older);
+        history.push_back(std::nullopt);
+        history.push_back(std::nullopt);
+        return prepared(
+            [=] { ops::guided_step(noise_pred, sample, std::nullopt, history, row, prev, remembered, std::nullopt); },
+            prev,
+            [](const std::vector<at::Tensor>& given) {
+              const auto m = given[0].chunk(3);
+              const at::Tensor guided = m[2] + 7.5 * (m[0] - m[1]) + 1.5 * (m[1] - m[2]);
+              return static_cast<double>(0.9f) * given[1] + static_cast<double>(-0.3f) * guided + 0.5 * given[2];
+            },
+            {noise_pred.contiguous(), sample, older});
+      }};
 }
 
 KernelCase pixels(std::int64_t side) {

@@ -143,12 +143,10 @@ void unet_input(const at::Tensor& latents, const OptionalTensor& condition, doub
 }
 
 void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
-                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
-                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
-                 const OptionalTensor& guided) {
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, const at::Tensor& prev_sample,
+                 const OptionalTensor& remembered, const OptionalTensor& guided) {
   static const Operator<decltype(guided_step)> op("guided_step");
-  op.call(noise_pred, sample, noise, history, row, guidance_scale, image_guidance_scale, prev_sample, remembered,
-          guided);
+  op.call(noise_pred, sample, noise, history, row, prev_sample, remembered, guided);
 }
 
 void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out) {

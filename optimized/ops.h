@@ -59,9 +59,10 @@ void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::
 void concat_channels(const at::Tensor& a, const at::Tensor& b, const at::Tensor& out);
 void unet_input(const at::Tensor& latents, const OptionalTensor& condition, double scale, const at::Tensor& out);
 void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
-                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
-                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
-                 const OptionalTensor& guided);
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, const at::Tensor& prev_sample,
+                 const OptionalTensor& remembered, const OptionalTensor& guided);
+/// Scalars of a row of guided_step.
+constexpr std::int64_t kGuidedStepScalars = 10;
 void pixels_to_sample(const at::Tensor& rgb, const at::Tensor& out);
 void sample_to_pixels(const at::Tensor& sample, const at::Tensor& out);
 

@@ -129,8 +129,9 @@ Result OptimizedPipeline::run(const Request& request, const Image& source, const
   const GuidanceMode mode = plan.action.guidance;
   Predictor predictor(runtimes_.unet(), unet_, captured_.get(), plan,
                       {std::move(calls), codec_.condition(encoded, mode), guidance_rows(mode)}, trace);
-  Stepper stepper(plan.schedule, runtimes_.features(),
-                  {request.guidance_scale, request.image_guidance_scale, options.guidance_rescale}, runtimes_.device());
+  const Guidance guidance = {request.guidance_scale, request.image_guidance_scale, options.guidance_rescale};
+  Stepper stepper(plan.schedule, runtimes_.features(), guidance,
+                  step_scalars(plan.schedule, guidance).to(runtimes_.device()));
   if (backend_ != nullptr) noise.upload(plan.schedule.rows);
   for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
     const int step = static_cast<int>(i);

@@ -26,8 +26,7 @@ at::Tensor guided_of(const at::Tensor& noise_pred, std::int64_t batch, const Gui
 
 }  // namespace
 
-Stepper::Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance, at::Device device)
-    : schedule_(schedule), fused_(features.fused_guided_step), guidance_(guidance) {
+at::Tensor step_scalars(const StepSchedule& schedule, const Guidance& guidance) {
   std::vector<float> scalars;
   const auto add = [&](double value) { scalars.push_back(static_cast<float>(value)); };
   for (const StepRow& row : schedule.rows) {
@@ -35,17 +34,27 @@ Stepper::Stepper(const StepSchedule& schedule, const Features& features, const G
     add(row.noise_pred);
     add(row.noise);
     std::size_t reads = 0;
-    for (std::size_t k = 0; k < kHistoryDepth; ++k) {
-      if (row.history[k] == 0) continue;
-      add(row.history[k]);
+    for (const double factor : row.history) {
+      if (factor == 0) continue;
+      add(factor);
       ++reads;
-      depth_ = std::max(depth_, k + 1);
     }
     for (; reads < kHistoryReads; ++reads) add(0);
     add(row.remember_sample);
     add(row.remember_noise_pred);
+    add(guidance.guidance_scale);
+    add(guidance.image_guidance_scale);
   }
-  scalars_ = at::tensor(scalars, at::kFloat).view({-1, 8}).to(device);
+  return at::tensor(scalars, at::kFloat).view({-1, ops::kGuidedStepScalars});
+}
+
+Stepper::Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance, at::Tensor scalars)
+    : schedule_(schedule), fused_(features.fused_guided_step), guidance_(guidance), scalars_(std::move(scalars)) {
+  for (const StepRow& row : schedule.rows) {
+    for (std::size_t k = 0; k < kHistoryDepth; ++k) {
+      if (row.history[k] != 0) depth_ = std::max(depth_, k + 1);
+    }
+  }
 }
 
 at::Tensor Stepper::step(std::size_t i, const at::Tensor& noise_pred, const at::Tensor& sample, const at::Tensor& noise,
@@ -73,8 +82,7 @@ at::Tensor Stepper::fused_step(std::size_t i, const StepRow& row, const at::Tens
     remembered = oldest_is_free ? history_.back() : at::empty_like(sample);
   }
   ops::guided_step(noise_pred, sample, row.draws_noise ? ops::OptionalTensor(noise) : std::nullopt, history,
-                   scalars_.select(0, static_cast<std::int64_t>(i)), guidance_.guidance_scale,
-                   guidance_.image_guidance_scale, prev_sample, remembered,
+                   scalars_.select(0, static_cast<std::int64_t>(i)), prev_sample, remembered,
                    guided.defined() ? ops::OptionalTensor(guided) : std::nullopt);
   if (row.remembers) remember(*remembered);
   return prev_sample;

@@ -18,14 +18,17 @@ struct Guidance {
   double guidance_rescale = 0;
 };
 
+/// What rows and guidance are to ops::guided_step. @return  [rows,ops::kGuidedStepScalars] fp32
+at::Tensor step_scalars(const StepSchedule& schedule, const Guidance& guidance);
+
 /// Latents take turns in two memories, remembered tensors in as many as the schedule looks back; never one memory for
 /// two of them.
 class Stepper {
  public:
   /// @param schedule  outlives the stepper
-  /// @param device    where latents are, and the rows' scalars with them
-  Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance,
-          at::Device device = at::kCPU);
+  /// @param scalars   step_scalars of schedule and guidance, where latents are; fused_guided_step reads numbers there
+  ///                  and nowhere else, but for guidance_rescale
+  Stepper(const StepSchedule& schedule, const Features& features, const Guidance& guidance, at::Tensor scalars);
 
   /// The sample after row i; rows are taken in order from 0.
   /// @param noise_pred  [RB,4,h,w], before guidance, R of 1, 2 or 3
@@ -47,7 +50,7 @@ class Stepper {
   bool fused_;
   Guidance guidance_;
   std::size_t depth_ = 0;  ///< how far back any row looks
-  at::Tensor scalars_;     ///< [rows,8], as ops::guided_step reads them
+  at::Tensor scalars_;
   at::Tensor samples_[2];
   std::vector<at::Tensor> history_;  ///< newest first
 };

@@ -500,7 +500,8 @@ TEST_P(Operators, UnetInput) {
 TEST_P(Operators, GuidedStep) {
   tested().insert("guided_step");
   const double g = 7.5, gi = 1.5;
-  const std::vector<float> scalars = {0.9f, -0.3f, 0.2f, 0.5f, -0.25f, 0.125f, 1.1f, -0.7f};
+  const std::vector<float> scalars = {
+      0.9f, -0.3f, 0.2f, 0.5f, -0.25f, 0.125f, 1.1f, -0.7f, static_cast<float>(g), static_cast<float>(gi)};
   for (const std::int64_t rows : {1, 2, 3}) {
     for (const bool all : {false, true}) {
       SCOPED_TRACE(fmt::format("{} rows, history {}", rows, all));
@@ -511,8 +512,8 @@ TEST_P(Operators, GuidedStep) {
       c10::List<ops::OptionalTensor> history;
       for (const auto& tensor : older) history.push_back(all ? ops::OptionalTensor(tensor) : std::nullopt);
       ops::guided_step(noise_pred, sample, all ? ops::OptionalTensor(noise) : std::nullopt, history,
-                       at::tensor(scalars), g, gi, prev.tensor,
-                       all ? ops::OptionalTensor(remembered.tensor) : std::nullopt, guided.tensor);
+                       at::tensor(scalars), prev.tensor, all ? ops::OptionalTensor(remembered.tensor) : std::nullopt,
+                       guided.tensor);
       const auto m = wide(noise_pred).chunk(rows);
       const at::Tensor one = rows == 1   ? m[0]
                              : rows == 2 ? m[0] + g * (m[1] - m[0])

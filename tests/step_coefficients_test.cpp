@@ -149,7 +149,7 @@ std::vector<at::Tensor> run_trajectory(const StepSchedule& schedule, std::uint64
   at::Tensor sample = schedule.start_sample * original + schedule.start_noise * noise;
   Features features;
   features.fused_guided_step = fused;
-  Stepper stepper(schedule, features, {});
+  Stepper stepper(schedule, features, {}, step_scalars(schedule, {}));
   std::vector<at::Tensor> out;
   for (std::size_t i = 0; i < schedule.rows.size(); ++i) {
     const auto noise_pred =

@@ -31,7 +31,9 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 
 GuidedStepRow row_of(const Case& c) {
   const auto history = [&](std::size_t k, float value) { return k < c.histories ? value : 0.0f; };
-  return {0.9f, -0.3f, c.noise ? 0.2f : 0.0f, {history(0, 0.4f), history(1, -0.2f), history(2, 0.1f)}, 1.1f, -0.7f};
+  return {
+      0.9f,   -0.3f,      c.noise ? 0.2f : 0.0f, {history(0, 0.4f), history(1, -0.2f), history(2, 0.1f)}, 1.1f, -0.7f,
+      kScale, kImageScale};
 }
 
 struct Inputs {
@@ -126,8 +128,6 @@ void run(const Case& c, const Inputs& in, Outputs<float>& out) {
   step.noise_pred = noise_pred.data();
   step.noise_pred_type = element_type<T>();
   step.guidance_rows = c.rows;
-  step.guidance_scale = kScale;
-  step.image_guidance_scale = kImageScale;
   step.sample = sample.data();
   step.noise = c.noise ? noise.data() : nullptr;
   for (std::size_t k = 0; k < c.histories; ++k) step.history[k] = history[k]->data();
@@ -209,10 +209,11 @@ TEST(GuidedStepKernel, MovesWholeSectors) {
   if (!cuda_on_cpu::checks().traffic) GTEST_SKIP() << kNoTraffic;
   constexpr std::size_t kCount = 4096;
   const auto traffic = traffic_of([] { check<__half>({2, 1, 4, kCount / 4, 2, true}, 1); });
-  // Two rows of halves; sample, noise, two histories; three outputs; and each warp reads the sector of the step's
+  // Two rows of halves; sample, noise, two histories; three outputs; and each warp reads the two sectors of the step's
   // coefficients.
-  constexpr std::size_t kWarps = kCount / (32 * 4);
-  EXPECT_EQ(traffic.global_sectors, kCount * (2 * sizeof(__half) + 7 * sizeof(float)) / 32 + kWarps) << traffic.text();
+  constexpr std::size_t kWarps = kCount / (32 * 4), kOfRow = (sizeof(GuidedStepRow) + 31) / 32;
+  EXPECT_EQ(traffic.global_sectors, kCount * (2 * sizeof(__half) + 7 * sizeof(float)) / 32 + kWarps * kOfRow)
+      << traffic.text();
 }
 
 TEST(GuidedStepKernel, RefusesWhatDoesNotFit) {

@@ -7,14 +7,13 @@
 namespace i2i::cpu {
 
 void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
-                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
-                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
-                 const OptionalTensor& guided) {
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, const at::Tensor& prev_sample,
+                 const OptionalTensor& remembered, const OptionalTensor& guided) {
   const std::int64_t count = sample.numel(), rows = noise_pred.numel() / count;
   TORCH_CHECK(rows >= 1 && rows <= 3 && noise_pred.numel() == rows * count && noise_pred.scalar_type() == at::kFloat,
               "guided_step: noise_pred ", noise_pred.sizes(), " for sample ", sample.sizes());
-  TORCH_CHECK(row.numel() == 8 && history.size() <= 3, "guided_step: row ", row.sizes(), ", ", history.size(),
-              " histories");
+  TORCH_CHECK(row.numel() == ops::kGuidedStepScalars && history.size() <= 3, "guided_step: row ", row.sizes(), ", ",
+              history.size(), " histories");
   GuidedStepBlock block;
   if (noise_pred.is_contiguous()) {
     block.noise_pred = static_cast<const float*>(noise_pred.const_data_ptr());
@@ -33,12 +32,12 @@ void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const O
   }
   block.noise_pred_stride = count;
   block.rows = static_cast<int>(rows);
-  block.guidance_scale = static_cast<float>(guidance_scale);
-  block.image_guidance_scale = static_cast<float>(image_guidance_scale);
   block.sample = optional_floats(sample, count, "guided_step sample");
   block.noise = optional_floats(noise, count, "guided_step noise");
-  const float* scalars = optional_floats(row, 8, "guided_step row");
+  const float* scalars = optional_floats(row, ops::kGuidedStepScalars, "guided_step row");
   block.row = {scalars[0], scalars[1], scalars[2], {scalars[3], scalars[4], scalars[5]}, scalars[6], scalars[7]};
+  block.guidance_scale = scalars[8];
+  block.image_guidance_scale = scalars[9];
   for (std::size_t k = 0; k < history.size(); ++k) {
     block.history[k] = optional_floats(history.get(k), count, "guided_step history");
   }

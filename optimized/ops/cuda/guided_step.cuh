@@ -35,11 +35,12 @@ I2I_GLOBAL __launch_bounds__(kRescaleThreads) guided_rescale_kernel(GuidedStep s
   constexpr int kWarps = kRescaleThreads / kWarp;
   const std::int64_t elements = step.count / step.images;
   const T* const noise_pred = static_cast<const T*>(step.noise_pred) + blockIdx.x * elements;
+  const float guidance_scale = step.row->guidance_scale, image_guidance_scale = step.row->image_guidance_scale;
   const auto each = [&](const auto& use) {
     for (std::int64_t i = threadIdx.x; i < elements; i += kRescaleThreads) {
       float rows[Rows];
       for (int r = 0; r < Rows; ++r) rows[r] = to_float(noise_pred[r * step.count + i]);
-      use(rows[kTextRow<Rows>], guide<Rows>(rows, step.guidance_scale, step.image_guidance_scale));
+      use(rows[kTextRow<Rows>], guide<Rows>(rows, guidance_scale, image_guidance_scale));
     }
   };
   float text_mean = 0, guided_mean = 0, text_squares = 0, guided_squares = 0;
@@ -95,7 +96,7 @@ I2I_DEVICE void guided_step_elements(const GuidedStep& step, const GuidedStepRow
     float of_element[Rows];
 #pragma unroll
     for (int r = 0; r < Rows; ++r) of_element[r] = rows[r][e];
-    guided[e] = guide<Rows>(of_element, step.guidance_scale, step.image_guidance_scale) * factor;
+    guided[e] = guide<Rows>(of_element, row.guidance_scale, row.image_guidance_scale) * factor;
     prev_sample[e] = row.sample * sample[e] + row.noise_pred * guided[e] + row.noise * noise[e] +
                      row.history[0] * history[0][e] + row.history[1] * history[1][e] + row.history[2] * history[2][e];
     remembered[e] = row.remember_sample * sample[e] + row.remember_noise_pred * guided[e];

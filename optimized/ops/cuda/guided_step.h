@@ -9,7 +9,8 @@
 
 namespace i2i::cuda {
 
-/// One scheduler step as scalars; lies in device memory, one row per step, so that a captured graph reads it by index.
+/// Guidance and one scheduler step as scalars; lies in device memory, one row per step, so that a captured graph reads
+/// what differs between requests.
 /// prev_sample = sample * x + noise_pred * guided + noise * n + sum_k history[k] * h_k
 /// remembered  = remember_sample * x + remember_noise_pred * guided
 struct GuidedStepRow {
@@ -19,6 +20,8 @@ struct GuidedStepRow {
   float history[3];
   float remember_sample;
   float remember_noise_pred;
+  float guidance_scale;
+  float image_guidance_scale;
 };
 
 /// Guidance and one linear scheduler step, fused: one pass over the latents, no host synchronisation; a second kernel
@@ -26,9 +29,7 @@ struct GuidedStepRow {
 struct GuidedStep {
   const void* noise_pred;  ///< [guidance_rows, count] of noise_pred_type, in the order of semantics.md section 10
   ElementType noise_pred_type;
-  int guidance_rows;  ///< 1: as it is; 2: [negative, positive]; 3: [text+image, image, neither]
-  float guidance_scale;
-  float image_guidance_scale;
+  int guidance_rows;         ///< 1: as it is; 2: [negative, positive]; 3: [text+image, image, neither]
   const float* sample;       ///< [count]; may be prev_sample
   const float* noise;        ///< [count], or null where the scheduler draws none
   const float* history[3];   ///< [count] each, newest first; null where the row's coefficient is 0

@@ -39,13 +39,12 @@ void unet_input(const at::Tensor& latents, const OptionalTensor& condition, doub
 }
 
 void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const OptionalTensor& noise,
-                 const c10::List<OptionalTensor>& history, const at::Tensor& row, double guidance_scale,
-                 double image_guidance_scale, const at::Tensor& prev_sample, const OptionalTensor& remembered,
-                 const OptionalTensor& guided) {
+                 const c10::List<OptionalTensor>& history, const at::Tensor& row, const at::Tensor& prev_sample,
+                 const OptionalTensor& remembered, const OptionalTensor& guided) {
   const std::int64_t count = sample.numel(), rows = noise_pred.numel() / count;
   TORCH_CHECK(noise_pred.numel() == rows * count && history.size() <= 3, "guided_step: noise_pred ", noise_pred.sizes(),
               " for sample ", sample.sizes(), ", ", history.size(), " histories");
-  static_assert(sizeof(cuda::GuidedStepRow) == 8 * sizeof(float));
+  static_assert(sizeof(cuda::GuidedStepRow) == ops::kGuidedStepScalars * sizeof(float));
   cuda::GuidedStep call{};
   if (noise_pred.is_contiguous()) {
     const Rows flat = rows_of(noise_pred.view({rows, count}), "guided_step noise_pred");
@@ -59,13 +58,11 @@ void guided_step(const at::Tensor& noise_pred, const at::Tensor& sample, const O
     call.pixels = pixels.per_image();
   }
   call.guidance_rows = static_cast<int>(rows);
-  call.guidance_scale = static_cast<float>(guidance_scale);
-  call.image_guidance_scale = static_cast<float>(image_guidance_scale);
   call.sample = floats_of(sample, count, "guided_step sample");
   call.noise = floats_of(noise, count, "guided_step noise");
   for (std::size_t k = 0; k < history.size(); ++k)
     call.history[k] = floats_of(history.get(k), count, "guided_step history");
-  call.row = reinterpret_cast<const cuda::GuidedStepRow*>(floats_of(row, 8, "guided_step row"));
+  call.row = reinterpret_cast<const cuda::GuidedStepRow*>(floats_of(row, ops::kGuidedStepScalars, "guided_step row"));
   call.prev_sample = floats_of(prev_sample, count, "guided_step prev_sample");
   call.remembered = floats_of(remembered, count, "guided_step remembered");
   call.count = count;
