@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace i2i {
@@ -47,6 +48,19 @@ class Buffers {
   at::Device device_;
   std::list<Block> blocks_;
   std::map<Key, std::vector<std::pair<Block*, at::Tensor>>> views_;
+};
+
+/// While it lives, work finds other buffers in place of its own: what runs at another time, or again, must not be given
+/// memory that others use meanwhile.
+class OtherBuffers {
+ public:
+  OtherBuffers(Buffers& usual, Buffers& others) : usual_(usual), others_(others) { std::swap(usual_, others_); }
+  ~OtherBuffers() { std::swap(usual_, others_); }
+  OtherBuffers(const OtherBuffers&) = delete;
+  OtherBuffers& operator=(const OtherBuffers&) = delete;
+
+ private:
+  Buffers &usual_, &others_;
 };
 
 }  // namespace i2i

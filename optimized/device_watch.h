@@ -36,8 +36,12 @@ class DeviceWatch {
   /// @param from   the mark at which it began
   void stage_ended(std::size_t stage, int from);
 
+  void stage_ended(std::size_t stage, int from, int to) { marks_.push_back({stage, from, to}); }
+
   /// On a CPU at once, as check_finite; otherwise by check_finite_now.
   void check_finite_later(const at::Tensor& tensor, const std::string& stage);
+  /// @param count  0-dim int64: how many values of a stage were found not to be finite
+  void check_count_later(const at::Tensor& count, const std::string& stage) { unchecked_.emplace_back(stage, count); }
   /// @throws Error(kGenerationFailed) naming the first stage that is not finite, and how many values
   void check_finite_now();
   /// Lets go of what check_finite_later keeps on the device.

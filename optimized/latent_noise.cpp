@@ -15,18 +15,19 @@ at::Tensor LatentNoise::draw_posterior() { return source_.draw_posterior(channel
 
 at::Tensor LatentNoise::draw_start() { return source_.draw(channels_, height_, width_).to(device_); }
 
-void LatentNoise::upload(const std::vector<StepRow>& rows) {
+at::Tensor LatentNoise::upload(const std::vector<StepRow>& rows) {
   uploaded_.resize(rows.size());
   std::vector<at::Tensor> drawn;
   for (const StepRow& row : rows) {
     if (row.draws_noise) drawn.push_back(draw(row));
   }
-  if (drawn.empty()) return;
+  if (drawn.empty()) return {};
   const at::Tensor all = at::stack(drawn).to(device_);
   std::int64_t next = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].draws_noise) uploaded_[i] = all.select(0, next++);
   }
+  return all;
 }
 
 at::Tensor LatentNoise::of_step(std::size_t i, const StepRow& row) {

@@ -22,7 +22,8 @@ class LatentNoise {
   at::Tensor draw_start();
 
   /// The noise of all steps that draw, in their order, in one transfer: on a GPU, before the loop.
-  void upload(const std::vector<StepRow>& rows);
+  /// @return  [draws,B,channels,h,w], for whoever takes all at once; undefined where no row draws
+  at::Tensor upload(const std::vector<StepRow>& rows);
   /// [B,channels,h,w]; undefined where the row draws none. Rows are taken in order.
   at::Tensor of_step(std::size_t i, const StepRow& row);
 

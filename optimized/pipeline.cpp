@@ -11,6 +11,7 @@
 
 #include "interface/error.h"
 #include "interface/stage_clock.h"
+#include "optimized/captured.h"
 #include "optimized/conditioning.h"
 #include "optimized/device_watch.h"
 #include "optimized/hand_out.h"
@@ -24,7 +25,7 @@
 namespace i2i {
 namespace {
 
-constexpr std::size_t kCapturedShapes = 4;
+constexpr std::size_t kCaptures = 4;  // loops or steps, of different shapes
 
 /// What every entry into the pipeline sets for its thread: no gradients, and the backend's operators at once.
 struct PlainDispatch {
@@ -34,6 +35,10 @@ struct PlainDispatch {
   at::AutoDispatchBelowADInplaceOrView straight_to_the_backend;
   ops::EmulatedKernels emulated;
 };
+
+std::string name_of_step(const LoopPlan& plan, std::size_t step) {
+  return fmt::format("step {} (timestep {})", step, plan.timesteps[step]);
+}
 
 class OptimizedPipeline final : public Pipeline {
  public:
@@ -48,7 +53,7 @@ class OptimizedPipeline final : public Pipeline {
         codec_(runtimes_, *model_),
         prompts_(runtimes_.text(), *model_),
         watch_(backend) {
-    if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCapturedShapes);
+    if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCaptures);
     runtimes_.check_int8_names();
   }
 
@@ -59,6 +64,10 @@ class OptimizedPipeline final : public Pipeline {
   Result begun_result(const LoopPlan& plan) const;
   std::vector<UNetCall> encode_prompts(const Request& request, const LoopPlan& plan, TraceSink* trace);
   at::Tensor start_latents(const LoopPlan& plan, const Encoded& encoded, LatentNoise& noise) const;
+  at::Tensor run_loop(const LoopPlan& plan, const Guidance& guidance, Predictor::Rows rows, LatentNoise& noise,
+                      at::Tensor latents, const GenerateOptions& options, std::vector<StageTime>& stages);
+  at::Tensor replay_loop(const LoopPlan& plan, const Guidance& guidance, const Predictor::Rows& rows,
+                         LatentNoise& noise, const at::Tensor& latents, std::vector<StageTime>& stages);
   void keep_buffers_for(const LoopPlan& plan);
   Error out_of_memory(const std::string& wanted);
 
@@ -127,28 +136,11 @@ Result OptimizedPipeline::run(const Request& request, const Image& source, const
 
   // 4. The loop: predict, guide, step.
   const GuidanceMode mode = plan.action.guidance;
-  Predictor predictor(runtimes_.unet(), unet_, captured_.get(), plan,
-                      {std::move(calls), codec_.condition(encoded, mode), guidance_rows(mode)}, trace);
+  Predictor::Rows rows = {std::move(calls), codec_.condition(encoded, mode), guidance_rows(mode)};
   const Guidance guidance = {request.guidance_scale, request.image_guidance_scale, options.guidance_rescale};
-  Stepper stepper(plan.schedule, runtimes_.features(), guidance,
-                  step_scalars(plan.schedule, guidance).to(runtimes_.device()));
-  if (backend_ != nullptr) noise.upload(plan.schedule.rows);
-  for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
-    const int step = static_cast<int>(i);
-    if (options.locked_latents.defined())
-      latents = options.locked_latents.select(0, step).to(runtimes_.device(), at::kFloat).contiguous();
-    hand_out(trace, "loop.latents_in", step, latents);
-    const at::Tensor noise_pred = timed(stages, "unet", step, [&] { return predictor.predict(i, latents); });
-    latents = timed(stages, "scheduler_step", step, [&] {
-      const at::Tensor guided = trace != nullptr ? at::empty_like(latents) : at::Tensor();
-      const at::Tensor drawn = noise.of_step(i, plan.schedule.rows[i]);
-      at::Tensor prev_sample = stepper.step(i, noise_pred, latents, drawn, guided);
-      if (guided.defined()) hand_out(trace, "loop.guided", step, guided);
-      watch_.check_finite_later(prev_sample, fmt::format("step {} (timestep {})", step, plan.timesteps[i]));
-      return prev_sample;
-    });
-    hand_out(trace, "loop.latents_out", step, latents);
-  }
+  const bool captured = captured_ != nullptr && loop_can_be_captured(runtimes_.features(), plan, options);
+  latents = captured ? replay_loop(plan, guidance, rows, noise, latents, stages)
+                     : run_loop(plan, guidance, std::move(rows), noise, latents, options, stages);
 
   // 5. Pictures.
   const at::Tensor decoded = timed(stages, "vae_decode", -1, [&] {
@@ -165,6 +157,51 @@ Result OptimizedPipeline::run(const Request& request, const Image& source, const
   hand_out(trace, "images", -1, result.images);
   result.total_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+/// Step by step. @return  the latents after the last
+at::Tensor OptimizedPipeline::run_loop(const LoopPlan& plan, const Guidance& guidance, Predictor::Rows rows,
+                                       LatentNoise& noise, at::Tensor latents, const GenerateOptions& options,
+                                       std::vector<StageTime>& stages) {
+  TraceSink* trace = options.trace;
+  Predictor predictor(runtimes_.unet(), unet_, captured_.get(), plan, std::move(rows), trace);
+  Stepper stepper(plan.schedule, runtimes_.features(), guidance,
+                  step_scalars(plan.schedule, guidance).to(runtimes_.device()));
+  if (backend_ != nullptr) noise.upload(plan.schedule.rows);
+  for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
+    const int step = static_cast<int>(i);
+    if (options.locked_latents.defined())
+      latents = options.locked_latents.select(0, step).to(runtimes_.device(), at::kFloat).contiguous();
+    hand_out(trace, "loop.latents_in", step, latents);
+    const at::Tensor noise_pred = timed(stages, "unet", step, [&] { return predictor.predict(i, latents); });
+    latents = timed(stages, "scheduler_step", step, [&] {
+      const at::Tensor guided = trace != nullptr ? at::empty_like(latents) : at::Tensor();
+      const at::Tensor drawn = noise.of_step(i, plan.schedule.rows[i]);
+      at::Tensor prev_sample = stepper.step(i, noise_pred, latents, drawn, guided);
+      if (guided.defined()) hand_out(trace, "loop.guided", step, guided);
+      watch_.check_finite_later(prev_sample, name_of_step(plan, i));
+      return prev_sample;
+    });
+    hand_out(trace, "loop.latents_out", step, latents);
+  }
+  return latents;
+}
+
+/// All steps as one graph, which says itself when each began and ended. @return  the latents after the last
+at::Tensor OptimizedPipeline::replay_loop(const LoopPlan& plan, const Guidance& guidance, const Predictor::Rows& rows,
+                                          LatentNoise& noise, const at::Tensor& latents,
+                                          std::vector<StageTime>& stages) {
+  const CapturedLoop loop = run_captured_loop(*captured_, runtimes_.unet(), unet_, plan, guidance, rows, latents,
+                                              noise.upload(plan.schedule.rows));
+  for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
+    const int step = static_cast<int>(i);
+    for (const auto& [name, mark] : {std::pair{"unet", 2 * i}, std::pair{"scheduler_step", 2 * i + 1}}) {
+      stages.push_back({name, step, 0});
+      watch_.stage_ended(stages.size() - 1, loop.marks.at(mark), loop.marks.at(mark + 1));
+    }
+    watch_.check_count_later(loop.not_finite.select(0, step), name_of_step(plan, i));
+  }
+  return loop.latents;
 }
 
 /// What the plan alone says of the result.
@@ -208,7 +245,7 @@ void OptimizedPipeline::keep_buffers_for(const LoopPlan& plan) {
 /// Lets go of everything that a request leaves behind, so that the next one may be smaller and run.
 Error OptimizedPipeline::out_of_memory(const std::string& wanted) {
   const std::string there = watch_.free_memory();
-  if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCapturedShapes);
+  if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCaptures);
   runtimes_.clear_buffers();
   buffers_size_.clear();
   watch_.forget_unchecked();

@@ -2,17 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include "optimized/captured.h"
 #include "optimized/hand_out.h"
 
 namespace i2i {
 namespace {
-
-/// A captured step depends on nothing but the values of tensors: all is made before the loop, and no step leaves
-/// anything for another or for a trace.
-bool can_be_captured(const Features& features, const LoopPlan& plan, const TraceSink* trace) {
-  return features.captured_steps && features.batched_guidance && features.cached_text_states &&
-         features.cached_timesteps && !plan.savings.any() && trace == nullptr;
-}
 
 ops::OptionalTensor where_defined(const at::Tensor& tensor) {
   return tensor.defined() ? ops::OptionalTensor(tensor) : std::nullopt;
@@ -38,7 +32,7 @@ Predictor::Predictor(Runtime& runtime, const OptimizedUNet& unet, CapturedWork* 
                      Rows all, TraceSink* trace)
     : runtime_(runtime),
       unet_(unet),
-      captured_(can_be_captured(runtime.features, plan, trace) ? captured : nullptr),
+      captured_(step_can_be_captured(runtime.features, plan, trace) ? captured : nullptr),
       plan_(plan),
       trace_(trace),
       all_(std::move(all)),
@@ -77,14 +71,14 @@ Predictor::Rows Predictor::conditional_alone() const {
   return alone;
 }
 
-const TimeBiases& Predictor::time_of(UNetCall& call, std::size_t step) const {
+TimeBiases Predictor::time_of(UNetCall& call, std::size_t step) const {
   const bool cached = runtime_.features.cached_timesteps;
   if (call.time.empty() || !cached) {
     const Conditioning& of = call.conditioning;
     call.time = unet_.prepare_time(cached ? plan_.timesteps : std::vector{plan_.timesteps[step]}, of.pooled,
                                    of.time_ids, of.guidance_scale);
   }
-  return call.time[cached ? step : 0];
+  return biases_of(call.time, cached ? step : 0);
 }
 
 /// Readies deep features for a step: nothing where it evaluates everything, else those of its own rows.
@@ -123,31 +117,20 @@ at::Tensor Predictor::evaluate(std::vector<UNetCall>& calls, std::size_t step, c
 }
 
 at::Tensor Predictor::predict_captured(std::size_t step, const at::Tensor& latents) {
-  UNetCall& call = all_.calls[0];
-  const bool with_condition = all_.condition.defined();
-  const TimeBiases& time = time_of(call, step);
-  std::vector<at::Tensor> inputs = {latents * plan_.schedule.input_scale[step]};
-  if (with_condition) inputs.push_back(all_.condition);
-  for (const KeyValue& one : call.text) inputs.push_back(one.tensor);
-  inputs.insert(inputs.end(), time.begin(), time.end());
-  const std::int64_t images = all_.count * latents.size(0);
-  std::string key;
+  CapturedWork::Tensors inputs = {latents * plan_.schedule.input_scale[step]};
+  for (const at::Tensor& input : UNetWork::inputs(all_)) inputs.push_back(input);
+  for (const at::Tensor& bias : time_of(all_.calls[0], step)) inputs.push_back(bias);
+  const UNetWork unet(runtime_, unet_, all_);
+  std::string key = "step " + unet.key();
   for (const at::Tensor& input : inputs) key += c10::str(input.sizes());
-  return captured_->run(key, inputs, [&](const std::vector<at::Tensor>& held) {
-    // Buffers of its own: other work must not be given memory that a replay writes.
-    Buffers own(runtime_.features.reused_buffers, runtime_.activation, runtime_.device);
-    std::swap(runtime_.buffers, own);
-    auto next = held.begin();
-    const at::Tensor held_latents = *next++;
-    at::Tensor unet_in = runtime_.buffers.image(images, unet_.in_channels(), latents.size(2), latents.size(3));
-    ops::unet_input(held_latents, with_condition ? ops::OptionalTensor(*next++) : std::nullopt, 1.0, unet_in);
-    TextKeyValues held_text;
-    for (const KeyValue& one : call.text) held_text.push_back({*next++, one.keys});
-    const TimeBiases held_time(next, held.end());
-    at::Tensor noise_pred = unet_(settled(runtime_, unet_in), held_text, held_time);
-    std::swap(runtime_.buffers, own);
-    return noise_pred;
-  });
+  const auto work = [unet](const CapturedWork::Tensors& held, const CapturedWork::Mark&) -> CapturedWork::Tensors {
+    const Runtime& runtime = unet.runtime();
+    Buffers own(runtime.features.reused_buffers, runtime.activation, runtime.device);
+    const OtherBuffers other(unet.runtime().buffers, own);
+    const at::ArrayRef<at::Tensor> all(held);
+    return {unet(all[0], all.slice(1, unet.input_count()), all.slice(1 + unet.input_count()).vec())};
+  };
+  return captured_->run(key, inputs, work, work).outputs.at(0);
 }
 
 }  // namespace i2i

@@ -16,8 +16,8 @@ namespace i2i {
 /// One UNet call of a step, and what the UNet makes of its prompts once per request.
 struct UNetCall {
   Conditioning conditioning;
-  TextKeyValues text;            ///< empty where it is made in each step
-  std::vector<TimeBiases> time;  ///< one per step, from the first of them on; or the step's own alone
+  TextKeyValues text;  ///< empty where it is made in each step
+  TimeTable time;      ///< of all steps, from the first of them on; or the step's own alone
 };
 
 /// All rows in one call, or (batched_guidance off) one call per row.
@@ -46,7 +46,7 @@ class Predictor {
  private:
   Rows& rows_of(std::size_t step);
   Rows conditional_alone() const;
-  const TimeBiases& time_of(UNetCall& call, std::size_t step) const;
+  TimeBiases time_of(UNetCall& call, std::size_t step) const;
   void prepare_deep(std::size_t step, std::int64_t rows);
   at::Tensor evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in);
   at::Tensor predict_captured(std::size_t step, const at::Tensor& latents);

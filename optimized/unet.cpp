@@ -157,10 +157,16 @@ TextKeyValues OptimizedUNet::prepare_text(const at::Tensor& encoder_hidden_state
   return all;
 }
 
-std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
-                                                    const at::Tensor& time_ids, double guidance_scale) const {
+TimeBiases biases_of(const TimeTable& table, std::size_t step) {
+  TimeBiases biases;
+  biases.reserve(table.size());
+  for (const at::Tensor& resnet : table) biases.push_back(resnet.select(0, static_cast<std::int64_t>(step)));
+  return biases;
+}
+
+TimeTable OptimizedUNet::prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
+                                      const at::Tensor& time_ids, double guidance_scale) const {
   Runtime& runtime = *once_;
-  const auto steps = static_cast<std::int64_t>(timesteps.size());
   const at::Tensor values = at::tensor(timesteps, at::kDouble).to(runtime.device);
   // As [1,L,C], the form of tokens.
   at::Tensor embedding =
@@ -182,14 +188,9 @@ std::vector<TimeBiases> OptimizedUNet::prepare_time(const std::vector<double>& t
     embedding = embedding.transpose(0, 1);
   }
   const at::Tensor biases = time_projections_(runtime, at::silu(embedding).contiguous());  // [L,S,sum of O]
-  const std::vector<at::Tensor> per_resnet = biases.split_with_sizes(projection_sizes_, -1);
-  std::vector<TimeBiases> all(static_cast<std::size_t>(steps));
-  for (const at::Tensor& resnet : per_resnet) {
-    const at::Tensor own = resnet.to(runtime_->activation).contiguous();  // [L,S,O]
-    for (std::int64_t step = 0; step < steps; ++step)
-      all[static_cast<std::size_t>(step)].push_back(own.select(0, step));
-  }
-  return all;
+  TimeTable table = biases.split_with_sizes(projection_sizes_, -1);
+  for (at::Tensor& resnet : table) resnet = resnet.to(runtime_->activation).contiguous();
+  return table;
 }
 
 at::Tensor OptimizedUNet::run(const Resnet& resnet, const at::Tensor& x, const TimeBiases& time) const {

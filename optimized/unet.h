@@ -15,6 +15,10 @@ using TextKeyValues = std::vector<KeyValue>;
 /// For one step: per resnet in the order of use, conv1's bias plus the projected embedding, [S,O].
 using TimeBiases = std::vector<at::Tensor>;
 
+/// The same for L steps, [L,S,O] per resnet.
+using TimeTable = std::vector<at::Tensor>;
+TimeBiases biases_of(const TimeTable& table, std::size_t step);
+
 /// What a whole evaluation leaves for the steps after it (feature_reuse).
 struct DeepFeatures {
   std::size_t depth = 1;  ///< resnets on either side that are evaluated in every step
@@ -34,9 +38,8 @@ class OptimizedUNet {
   /// @param timesteps  as the UNet sees them, fractions included
   /// @param pooled     [S,P] and time_ids [S,6] for text_time conditioning; else undefined
   /// @param guidance_scale  what a UNet with time_cond_proj_dim embeds; others ignore it
-  /// @return           one TimeBiases per timestep
-  std::vector<TimeBiases> prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
-                                       const at::Tensor& time_ids, double guidance_scale) const;
+  TimeTable prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled, const at::Tensor& time_ids,
+                         double guidance_scale) const;
 
   /// @param sample  [S * k, in_channels, h, w]; image n goes with condition n * S / N
   /// @param deep    where given: with `hidden` defined, only what lies outside of it is evaluated, on top of it;

@@ -1,4 +1,4 @@
-// What the pipeline asks of CUDA beside operators: a device, marks in time, memory, and a step captured as one graph.
+// What the pipeline asks of CUDA beside operators: a device, marks in time, memory, and work captured as one graph.
 // Two backends fulfil it from the same bindings (optimized/ops/cuda/torch): the GPU's, a shared object that is loaded
 // where a GPU is asked for (gpu_backend.cpp), and the emulated one, which a program links to execute our kernels on the
 // CPU (tests/cuda_emulated). Called by pipeline.cpp.
@@ -15,17 +15,29 @@
 
 namespace i2i {
 
-/// Work on tensors that is captured once per shape and then replayed. Its memory is its own and stays where it is.
+/// Work on tensors that is captured once per key and then replayed. Its memory is its own and stays where it is.
 class CapturedWork {
  public:
-  /// Reads only `inputs`, and weights that live as long as this; allocates as it likes; does not wait for the device.
-  using Work = std::function<at::Tensor(const std::vector<at::Tensor>& inputs)>;
+  using Tensors = std::vector<at::Tensor>;
+  /// Notes a moment between parts of the work.
+  using Mark = std::function<void()>;
+  /// Reads nothing that differs between calls but the values of `inputs`, and outlives the request that brought it:
+  /// what it holds must live as long as this. Allocates as it likes; does not wait for the device; never writes its
+  /// inputs.
+  using Work = std::function<Tensors(const Tensors& inputs, const Mark& mark)>;
+
+  struct Done {
+    Tensors outputs;         ///< overwritten by the next call with the same key
+    std::vector<int> marks;  ///< the work's, as numbers for milliseconds_between
+  };
 
   virtual ~CapturedWork() = default;
 
-  /// What `work` makes of the inputs. The result is overwritten by the next call with the same key.
-  /// @param key  everything that `work` depends on beside the values of its inputs
-  virtual at::Tensor run(const std::string& key, const std::vector<at::Tensor>& inputs, const Work& work) = 0;
+  /// What `work` makes of the inputs.
+  /// @param key      everything that `work` depends on beside the values of its inputs
+  /// @param warm_up  launches every kind of operation that `work` does, at its sizes, so that libraries choose and load
+  ///                 what they need before the capture
+  virtual Done run(const std::string& key, const Tensors& inputs, const Work& work, const Work& warm_up) = 0;
 };
 
 struct DeviceMemory {

@@ -11,10 +11,11 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
-#include <list>
+#include <memory>
 #include <stdexcept>
 
 #include "optimized/cuda/backend.h"
+#include "optimized/cuda/recently_used.h"
 #include "optimized/ops/cuda/torch/binding.h"
 
 namespace i2i {
@@ -34,59 +35,75 @@ void check(cudaError_t error, const char* what) {
   TORCH_CHECK(error == cudaSuccess, what, ": ", cuda_ops::explain(error));
 }
 
+struct DestroyEvent {
+  void operator()(cudaEvent_t event) const { cudaEventDestroy(event); }
+};
+using Event = std::unique_ptr<CUevent_st, DestroyEvent>;
+
+Event make_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreate(&event), "event");
+  return Event(event);
+}
+
+/// The moments of a request, in the order of their numbers; whoever made an event keeps it.
+using Marks = std::vector<cudaEvent_t>;
+
 /// One graph with the tensors that it reads and writes. What was allocated while capturing stays in the graph's own
 /// pool, so every replay works in the same memory and allocates nothing.
 struct Capture {
-  std::string key;
-  std::vector<at::Tensor> inputs;  ///< what the graph reads
-  std::vector<at::Tensor> latest;  ///< whose values they hold; held, so that no other tensor can be taken for it
-  at::Tensor output;
+  CapturedWork::Tensors inputs;  ///< what the graph reads
+  CapturedWork::Tensors latest;  ///< whose values they hold; held, so that no other tensor can be taken for it
+  CapturedWork::Tensors outputs;
+  std::vector<Event> marks;  ///< each replay records them anew
   std::unique_ptr<at::cuda::CUDAGraph> graph;
 };
 
 class CudaGraphs final : public CapturedWork {
  public:
-  explicit CudaGraphs(std::size_t most) : most_(most) {}
+  /// @param marks  outlives this
+  CudaGraphs(std::size_t most, Marks& marks)
+      : captures_(most), marks_(marks), stream_(c10::cuda::getStreamFromPool()) {}
 
-  at::Tensor run(const std::string& key, const std::vector<at::Tensor>& inputs, const Work& work) override {
-    for (auto entry = captures_.begin(); entry != captures_.end(); ++entry) {
-      if (entry->key != key) continue;
-      captures_.splice(captures_.begin(), captures_, entry);  // the list is by time of use
-      replay(captures_.front(), inputs);
-      return captures_.front().output;
+  Done run(const std::string& key, const Tensors& inputs, const Work& work, const Work& warm_up) override {
+    Capture& captured = captures_.get(key, [&] { return capture(inputs, work, warm_up); });
+    replay(captured, inputs);
+    Done done{captured.outputs, {}};
+    for (const Event& event : captured.marks) {
+      done.marks.push_back(static_cast<int>(marks_.size()));
+      marks_.push_back(event.get());
     }
-    while (captures_.size() >= most_) captures_.pop_back();
-    captures_.push_front(capture(key, inputs, work));
-    replay(captures_.front(), inputs);
-    return captures_.front().output;
+    return done;
   }
 
  private:
-  static Capture capture(const std::string& key, const std::vector<at::Tensor>& inputs, const Work& work) {
+  Capture capture(const Tensors& inputs, const Work& work, const Work& warm_up) const {
     Capture made;
-    made.key = key;
     for (const at::Tensor& input : inputs) {
       made.inputs.push_back(at::empty_like(input));
       made.inputs.back().copy_(input);
     }
-    // Once outside of the capture: libraries choose their algorithms and allocate their workspaces at the first call.
-    work(made.inputs);
-    const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool();
     check(cudaStreamSynchronize(c10::cuda::getCurrentCUDAStream().stream()), "before the capture");
-    {
-      const c10::cuda::CUDAStreamGuard guard(stream);
-      work(made.inputs);  // workspaces belong to a stream
-      check(cudaStreamSynchronize(stream.stream()), "before the capture");
-      made.graph = std::make_unique<at::cuda::CUDAGraph>();
-      made.graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
-      try {
-        made.output = work(made.inputs);
-      } catch (...) {
-        end_failed_capture(*made.graph);
-        throw;
-      }
-      made.graph->capture_end();
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    // On the stream of the capture, since workspaces belong to one. What it allocated goes back: the graph has a pool
+    // of its own.
+    warm_up(made.inputs, [] {});
+    check(cudaStreamSynchronize(stream_.stream()), "before the capture");
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    // An event that a graph records is asked from outside of it: the flag makes its record a node of its own.
+    const Mark mark = [&] {
+      made.marks.push_back(make_event());
+      check(cudaEventRecordWithFlags(made.marks.back().get(), stream_.stream(), cudaEventRecordExternal), "event");
+    };
+    made.graph = std::make_unique<at::cuda::CUDAGraph>();
+    made.graph->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    try {
+      made.outputs = work(made.inputs, mark);
+    } catch (...) {
+      end_failed_capture(*made.graph);
+      throw;
     }
+    made.graph->capture_end();
     check(cudaDeviceSynchronize(), "after the capture");
     made.latest.resize(inputs.size());
     return made;
@@ -101,14 +118,14 @@ class CudaGraphs final : public CapturedWork {
     }
   }
 
-  static void replay(Capture& capture, const std::vector<at::Tensor>& inputs) {
-    TORCH_CHECK(inputs.size() == capture.inputs.size(), "a captured step with ", capture.inputs.size(), " inputs got ",
+  static void replay(Capture& capture, const Tensors& inputs) {
+    TORCH_CHECK(inputs.size() == capture.inputs.size(), "captured work with ", capture.inputs.size(), " inputs got ",
                 inputs.size());
-    // What is the same tensor as at the last call (text keys and values) was copied then.
-    std::vector<at::Tensor> to, from;
+    // What is the same tensor as at the last call (text keys and values of a captured step) was copied then.
+    Tensors to, from;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (capture.latest[i].defined() && capture.latest[i].is_same(inputs[i]) && !changes(i)) continue;
-      TORCH_CHECK(inputs[i].sizes() == capture.inputs[i].sizes(), "a captured step's input ", i, " is ",
+      TORCH_CHECK(inputs[i].sizes() == capture.inputs[i].sizes(), "captured work's input ", i, " is ",
                   inputs[i].sizes(), ", captured were ", capture.inputs[i].sizes());
       to.push_back(capture.inputs[i]);
       from.push_back(inputs[i]);
@@ -121,8 +138,9 @@ class CudaGraphs final : public CapturedWork {
   /// The first input may be written between calls (latents take turns in two memories); the others are made once.
   static bool changes(std::size_t input) { return input == 0; }
 
-  std::size_t most_;
-  std::list<Capture> captures_;
+  RecentlyUsed<Capture> captures_;
+  Marks& marks_;
+  c10::cuda::CUDAStream stream_;  ///< of all captures; replays go to the current one
 };
 
 class GpuBackend final : public CudaBackend {
@@ -143,16 +161,15 @@ class GpuBackend final : public CudaBackend {
   bool emulated() const override { return false; }
   std::map<std::string, std::int64_t> substitutes() const override { return cuda_ops::substitutes(); }
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
-    return std::make_unique<CudaGraphs>(most);
+    return std::make_unique<CudaGraphs>(most, marks_);
   }
 
   int mark() override {
-    if (marks_used_ == marks_.size()) {
-      marks_.emplace_back();
-      check(cudaEventCreate(&marks_.back()), "event");
-    }
-    check(cudaEventRecord(marks_[marks_used_], cuda_ops::stream()), "event");
-    return static_cast<int>(marks_used_++);
+    if (own_marks_used_ == own_marks_.size()) own_marks_.push_back(make_event());
+    const cudaEvent_t event = own_marks_[own_marks_used_++].get();
+    check(cudaEventRecord(event, cuda_ops::stream()), "event");
+    marks_.push_back(event);
+    return static_cast<int>(marks_.size()) - 1;
   }
   double milliseconds_between(int from, int to) override {
     const cudaEvent_t first = marks_.at(static_cast<std::size_t>(from)), last = marks_.at(static_cast<std::size_t>(to));
@@ -161,7 +178,10 @@ class GpuBackend final : public CudaBackend {
     check(cudaEventElapsedTime(&elapsed, first, last), "event");
     return static_cast<double>(elapsed);
   }
-  void forget_marks() override { marks_used_ = 0; }
+  void forget_marks() override {
+    marks_.clear();
+    own_marks_used_ = 0;
+  }
 
   DeviceMemory memory() const override {
     std::size_t free_bytes = 0, total_bytes = 0;
@@ -171,8 +191,9 @@ class GpuBackend final : public CudaBackend {
   void release_cached_memory() override { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
  private:
-  std::vector<cudaEvent_t> marks_;  ///< kept for the life of the process
-  std::size_t marks_used_ = 0;
+  Marks marks_;
+  std::vector<Event> own_marks_;  ///< used again by the next request
+  std::size_t own_marks_used_ = 0;
 };
 
 }  // namespace
@@ -180,6 +201,6 @@ class GpuBackend final : public CudaBackend {
 
 /// @throws std::runtime_error saying why no GPU can be used
 extern "C" i2i::CudaBackend* i2i_make_cuda_backend() {
-  static i2i::GpuBackend backend;
-  return &backend;
+  static auto* const backend = new i2i::GpuBackend;  // never destroyed: the driver may be gone before statics are
+  return backend;
 }

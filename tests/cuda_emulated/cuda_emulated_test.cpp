@@ -19,6 +19,7 @@
 #include "optimized/ops/cuda/vae_attention.h"
 #include "optimized/pipeline.h"
 #include "reference/pipeline.h"
+#include "tests/cuda_emulated/emulated.h"
 #include "tests/failures.h"
 
 namespace i2i {
@@ -27,49 +28,6 @@ namespace {
 // Issue 5, point 4.
 const nlohmann::json kBounds = {{"ssim", 0.99}, {"lpips", 0.01}};
 const char* const kSubstituted = "no CUDA kernel";
-
-std::shared_ptr<const Model> model_named(const std::string& name) {
-  static std::map<std::string, std::shared_ptr<const Model>> models;
-  auto& model = models[name];
-  if (!model) model = load_model(name);
-  return model;
-}
-
-std::string golden_model(const std::string& family) { return I2I_SOURCE_DIR "/datasets/goldens/models/" + family; }
-
-Image source_picture(const std::string& name) {
-  return load_source_image(fmt::format(I2I_SOURCE_DIR "/datasets/sources/{}.png", name));
-}
-
-Request request_of(int steps, double strength, std::uint64_t seed) {
-  Request request;
-  request.prompt = "a large blue triangle at middle right and a small red circle at top left on a plain cyan ground";
-  request.negative_prompt = "";
-  request.steps = steps;
-  request.strength = strength;
-  request.seed = seed;
-  request.guidance_scale = 5.0;
-  request.image_guidance_scale = 1.5;
-  request.batch_size = 1;
-  request.width = request.height = 64;
-  return request;
-}
-
-std::unique_ptr<Pipeline> make_emulated(const std::string& model, at::ScalarType dtype = at::kBFloat16,
-                                        const std::map<std::string, bool>& features = {}) {
-  PipelineOptions options;
-  options.device = "cuda-emulated";
-  options.dtype = dtype;
-  options.features = features;
-  return make_optimized_pipeline(model_named(model), options);
-}
-
-GenerateOptions options_of(const std::string& model, const std::string& scheduler = "", double rescale = 0) {
-  GenerateOptions options;
-  options.scheduler = resolve_scheduler(scheduler, model_named(model)->config);
-  options.guidance_rescale = rescale;
-  return options;
-}
 
 /// Fails, with the metrics, where two runs' pictures are further apart than the bounds; prints the metrics.
 void expect_same_pictures(const Result& reference, const Result& emulated, const std::string& what) {

@@ -1,12 +1,15 @@
 // The emulated side of optimized/cuda/backend.h: every kernel of ours is executed on the CPU by tests/cuda_on_cpu, one
 // thread after another, without its memory checks (the kernels' own tests have them). What agrees here is "emulated",
 // never "passed on a GPU".
+#include <ATen/ATen.h>
 #include <unistd.h>
 
 #include <chrono>
 
 #include "optimized/cuda/backend.h"
+#include "optimized/cuda/recently_used.h"
 #include "optimized/ops/cuda/torch/binding.h"
+#include "tests/cuda_emulated/emulated.h"
 #include "tests/cuda_on_cpu/runtime.h"
 
 namespace i2i {
@@ -23,12 +26,52 @@ std::string explain(cudaError_t error) {
 
 namespace {
 
-/// Nothing to capture: the work runs.
-class WorkThatRuns final : public CapturedWork {
+std::int64_t made_so_far = 0;
+
+/// A capture as far as a CPU can have one: what runs is the work that first came with the key, on copies of this call's
+/// inputs in memory that it keeps, and results lie where the next call overwrites them. Work that reads anything of its
+/// request but inputs draws the first request's picture again; so does whoever reads a result too late.
+class RememberedWork final : public CapturedWork {
  public:
-  at::Tensor run(const std::string&, const std::vector<at::Tensor>& inputs, const Work& work) override {
-    return work(inputs);
+  /// @param mark  numbers a moment
+  RememberedWork(std::size_t most, std::function<int()> mark) : captures_(most), mark_(std::move(mark)) {}
+
+  Done run(const std::string& key, const Tensors& inputs, const Work& work, const Work& warm_up) override {
+    Capture& capture = captures_.get(key, [&] {
+      ++made_so_far;
+      Capture made{work, {}, {}};
+      for (const at::Tensor& input : inputs) made.inputs.push_back(input.clone());
+      warm_up(made.inputs, [] {});
+      return made;
+    });
+    TORCH_CHECK(inputs.size() == capture.inputs.size(), "captured work with ", capture.inputs.size(), " inputs got ",
+                inputs.size());
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      TORCH_CHECK(inputs[i].sizes() == capture.inputs[i].sizes(), "captured work's input ", i, " is ",
+                  inputs[i].sizes(), ", captured were ", capture.inputs[i].sizes());
+      capture.inputs[i].copy_(inputs[i]);
+    }
+    Done done;
+    const Tensors made = capture.work(capture.inputs, [&] { done.marks.push_back(mark_()); });
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      TORCH_CHECK(at::equal(capture.inputs[i], inputs[i]) || !at::isfinite(inputs[i]).all().item<bool>(),
+                  "captured work wrote its input ", i);
+    if (capture.outputs.empty()) {
+      for (const at::Tensor& output : made) capture.outputs.push_back(output.clone());
+    }
+    for (std::size_t i = 0; i < made.size(); ++i) capture.outputs[i].copy_(made[i]);
+    done.outputs = capture.outputs;
+    return done;
   }
+
+ private:
+  struct Capture {
+    Work work;
+    Tensors inputs, outputs;
+  };
+
+  RecentlyUsed<Capture> captures_;
+  std::function<int()> mark_;
 };
 
 class EmulatedBackend final : public CudaBackend {
@@ -43,7 +86,9 @@ class EmulatedBackend final : public CudaBackend {
   at::Device device() const override { return at::kCPU; }
   bool emulated() const override { return true; }
   std::map<std::string, std::int64_t> substitutes() const override { return cuda_ops::substitutes(); }
-  std::unique_ptr<CapturedWork> make_captured_work(std::size_t) override { return std::make_unique<WorkThatRuns>(); }
+  std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
+    return std::make_unique<RememberedWork>(most, [this] { return mark(); });
+  }
   int mark() override {
     marks_.push_back(std::chrono::steady_clock::now());
     return static_cast<int>(marks_.size()) - 1;
@@ -67,4 +112,7 @@ class EmulatedBackend final : public CudaBackend {
 EmulatedBackend backend;  // linked as an object file: nothing has to refer to it
 
 }  // namespace
+
+std::int64_t emulated_captures() { return made_so_far; }
+
 }  // namespace i2i
