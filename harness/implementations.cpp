@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "optimized/cuda/backend.h"
 #include "optimized/features.h"
 #include "optimized/pipeline.h"
 #include "optimized/step_plan.h"
@@ -27,6 +28,8 @@ const std::vector<std::string>& implementation_names() {
 
 std::unique_ptr<Pipeline> make_pipeline(const std::string& implementation, std::shared_ptr<const Model> model,
                                         const PipelineOptions& options) {
+  // libtorch's CUDA half is loaded for whoever computes there; what is missing is said.
+  if (options.device == "cuda") cuda_backend(options.device);
 #define I2I_IMPLEMENTATION(name, factory) \
   if (implementation == #name) return factory(std::move(model), options);
 #include "harness/implementations.inc"

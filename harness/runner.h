@@ -23,10 +23,15 @@ inline constexpr const char* kEmulatedDevice = "cuda-emulated";
 
 class Runner {
  public:
-  /// @param device  of the optimized implementation; the reference stays on the CPU
+  /// @param device  of the optimized implementation
   /// @param source  how models are loaded; its name is replaced by each cell's
-  explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage, ModelSource source = {})
-      : device_(std::move(device)), noise_(noise), source_(std::move(source)) {}
+  /// @param reference_device  cpu; or cuda, where eager libtorch is what the optimized implementation is timed against
+  explicit Runner(std::string device = "cpu", NoiseMode noise = NoiseMode::kPerImage, ModelSource source = {},
+                  std::string reference_device = "cpu")
+      : device_(std::move(device)),
+        reference_device_(std::move(reference_device)),
+        noise_(noise),
+        source_(std::move(source)) {}
 
   /// Never throws for what a cell does wrong: that is its verdict. @throws Error(kUsage) for unknown names
   CellRow run(const Sweep& sweep, const Cell& cell);
@@ -38,7 +43,7 @@ class Runner {
   const Image& source(const std::string& address);
 
  private:
-  std::string device_;
+  std::string device_, reference_device_;
   NoiseMode noise_;
   ModelSource source_;
   std::string loaded_model_name_;

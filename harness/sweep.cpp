@@ -23,8 +23,8 @@ using nlohmann::json;
 const std::vector<std::string> kRequestAxes = {
     "strength", "guidance_scale", "image_guidance_scale", "steps",       "batch_size", "seed",
     "prompt",   "prompt_2",       "negative_prompt",      "source_image"};
-const std::vector<std::string> kOptionAxes = {"model",    "scheduler",        "dtype", "preset",
-                                              "features", "guidance_rescale", "size",  "loras"};
+const std::vector<std::string> kOptionAxes = {
+    "model", "scheduler", "dtype", "preset", "features", "guidance_rescale", "size", "loras", "reference_dtype"};
 
 bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -46,9 +46,10 @@ json load_document(const std::string& path) {
 }
 
 void check_keys(const json& document, const std::string& path) {
-  static const std::vector<std::string> known = {
-      "name",    "description", "model",   "model_config", "scheduler", "dtype",       "preset",   "features",
-      "request", "axes",        "metrics", "bounds",       "warmup",    "repetitions", "promises", "profile"};
+  static const std::vector<std::string> known = {"name",    "description",    "model",    "model_config", "scheduler",
+                                                 "dtype",   "preset",         "features", "request",      "axes",
+                                                 "metrics", "bounds",         "warmup",   "repetitions",  "promises",
+                                                 "profile", "reference_dtype"};
   if (!document.is_object()) throw Error(ErrorCode::kUsage, fmt::format("{}: a sweep is a JSON object", path));
   for (const auto& [key, value] : document.items()) {
     if (!is_one_of(key, known)) {
@@ -121,6 +122,8 @@ void apply_axis(Cell& cell, json& request, const std::string& name, const json& 
     cell.scheduler = text;
   } else if (name == "dtype") {
     cell.dtype = text;
+  } else if (name == "reference_dtype") {
+    cell.reference_dtype = text;
   } else if (name == "preset") {
     cell.preset = text;
   } else if (name == "features") {
@@ -216,6 +219,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
     cell.model = document.value("model", "scenes");
     cell.scheduler = document.value("scheduler", "");
     cell.dtype = document.value("dtype", "fp32");
+    cell.reference_dtype = document.value("reference_dtype", "fp32");
     cell.preset = document.value("preset", "");
     cell.features = document.value("features", "");
     json request = document["request"];
@@ -232,6 +236,7 @@ Sweep load_sweep(const std::string& path, const std::vector<std::string>& overri
       request["source_image"] = resolve_source(request["source_image"].get<std::string>(), path);
     }
     parse_dtype(cell.dtype);
+    parse_dtype(cell.reference_dtype);
     parse_features(features_of(cell.preset, cell.features));
     try {
       cell.request = parse_request(request);

@@ -23,8 +23,9 @@ struct Cell {
   std::vector<LoraFile> loras;
   std::string scheduler;  ///< "" is the model's own
   std::string dtype;
-  std::string preset;    ///< "" is none
-  std::string features;  ///< as --features has it, after the preset's
+  std::string reference_dtype;  ///< what the optimized implementation is compared with and timed against
+  std::string preset;           ///< "" is none
+  std::string features;         ///< as --features has it, after the preset's
   double guidance_rescale = 0;
 };
 

@@ -32,6 +32,8 @@ at::TensorOptions checked_options(const PipelineOptions& options) {
   if (options.device != "cpu" && (options.device != "cuda" || !at::hasCUDA())) {
     throw Error(ErrorCode::kUsage, fmt::format("the reference cannot run on device \"{}\" here", options.device));
   }
+  // float32 means float32: cuDNN would round its inputs to 10 bits of mantissa.
+  if (options.device == "cuda") at::globalContext().setAllowTF32CuDNN(false);
   return at::TensorOptions().dtype(dtype).device(at::Device(options.device));
 }
 

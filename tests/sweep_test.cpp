@@ -53,6 +53,15 @@ TEST_F(SweepFile, SizesBecomeWidthAndHeight) {
   EXPECT_EQ(sweep.cells.at(0).request.height, 48);
 }
 
+TEST_F(SweepFile, TheReferencesPrecisionIsAnAxis) {
+  const Sweep sweep = load_sweep(write("{" + request_ + R"(, "axes": {"reference_dtype": ["fp32", "fp16"]}})"), {});
+  EXPECT_EQ(sweep.cells.at(1).key, "reference_dtype=fp16");
+  EXPECT_EQ(sweep.cells.at(1).reference_dtype, "fp16");
+  EXPECT_EQ(load_sweep(write("{" + request_ + "}"), {}).cells.at(0).reference_dtype, "fp32");
+  EXPECT_NE(error_of("{" + request_ + R"(, "reference_dtype": "fp8"})").find("there is no dtype 'fp8'"),
+            std::string::npos);
+}
+
 TEST_F(SweepFile, LoraFilesAreAnAxis) {
   const Sweep sweep = load_sweep(
       write("{" + request_ +

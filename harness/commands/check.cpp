@@ -19,6 +19,7 @@ struct CheckCommand {
   std::string request_file;
   std::string against;  ///< a goldens folder: then there is no request
   std::string implementation = "reference";
+  std::string reference_device = "cpu", reference_dtype = "fp32";
   std::string out = "out/parity";
   double tolerance = 0;  ///< 0: by precision
   bool json = false;
@@ -61,11 +62,12 @@ int execute(const CheckCommand& command) {
   Request request = parse_request(read_text(command.request_file));
   request.source_image = resolve_source(request.source_image, command.request_file);
   if (!request.seed) request.seed = 0;
-  Runner runner(command.options.device, command.options.noise_mode(), command.options.model_source());
+  Runner runner(command.options.device, command.options.noise_mode(), command.options.model_source(),
+                command.reference_device);
   const RunOptions& options = command.options;
   const Image& source = runner.source(request.source_image);
   const auto loras = options.loras();
-  Pipeline& reference = runner.pipeline("reference", options.model, "fp32", "", loras);
+  Pipeline& reference = runner.pipeline("reference", options.model, command.reference_dtype, "", loras);
   Pipeline& optimized = runner.pipeline("optimized", options.model, options.dtype, options.all_features(), loras);
   const bool lossy = parse_features(options.all_features()).lossy();  // judged by its pictures; stages are shown
 
@@ -132,6 +134,13 @@ void add_check(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   check->add_option("--out", command->out, "with --against: folder for parity.json and parity.html")
       ->needs(against)
+      ->capture_default_str();
+  check->add_option("--reference-device", command->reference_device, "of the reference: cpu, or cuda (eager libtorch)")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  check
+      ->add_option("--reference-dtype", command->reference_dtype,
+                   "precision of the reference: fp32, bf16, fp16 or fp64")
       ->capture_default_str();
   check->add_option("--tolerance", command->tolerance,
                     "on each stage, relative to its largest magnitude; 1e-4 for fp32, 5e-2 below");

@@ -10,6 +10,7 @@
 #include "harness/progress.h"
 #include "harness/runner.h"
 #include "harness/store.h"
+#include "optimized/cuda/backend.h"
 #include "reports/summary.h"
 
 namespace i2i {
@@ -20,6 +21,7 @@ struct SweepCommand {
   std::string out;
   std::vector<std::string> axes;
   std::string device = "cpu";
+  std::string reference_device = "cpu";
   int threads = 0;
   bool fail_fast = false;
 };
@@ -27,8 +29,14 @@ struct SweepCommand {
 std::string command_line(const SweepCommand& command) {
   std::string line = fmt::format("i2i sweep {} --out {}", command.sweep_file, command.out);
   for (const std::string& axis : command.axes) line += " --axis '" + axis + "'";
+  if (command.device != "cpu") line += " --device " + command.device;
+  if (command.reference_device != "cpu") line += " --reference-device " + command.reference_device;
   if (command.threads > 0) line += fmt::format(" --threads {}", command.threads);
   return line;
+}
+
+std::string device_text(const std::string& device) {
+  return device == "cpu" ? device : fmt::format("{} ({})", device, cuda_backend(device).name());
 }
 
 std::string outcome(const CellRow& row) {
@@ -59,13 +67,16 @@ int execute(const SweepCommand& command) {
   Store store(command.out, Store::Mode::kCreateOrResume);
   auto machine = environment();
   machine.insert(machine.begin() + 1, {{"model", sweep.document.value("model", "scenes")},
-                                       {"device", command.device},
-                                       {"dtype", sweep.document.value("dtype", "fp32") + " against fp32"}});
+                                       {"device", device_text(command.device)},
+                                       {"reference's device", command.reference_device},
+                                       {"dtype", fmt::format("{} against {}", sweep.document.value("dtype", "fp32"),
+                                                             sweep.document.value("reference_dtype", "fp32"))}});
   store.begin(sweep, machine, command_line(command));
   const auto finished = store.finished();
   if (!finished.empty())
     fmt::print(stderr, "{} of {} cells are finished already\n", finished.size(), sweep.cells.size());
-  Runner runner(command.device, NoiseMode::kPerImage, {"", sweep.document.value("model_config", "")});
+  Runner runner(command.device, NoiseMode::kPerImage, {"", sweep.document.value("model_config", "")},
+                command.reference_device);
   Progress progress(static_cast<int>(sweep.cells.size()), static_cast<int>(finished.size()));
   for (const Cell& cell : sweep.cells) {
     if (finished.contains(cell.key)) continue;
@@ -98,6 +109,9 @@ void add_sweep(CLI::App& app, int& exit_code) {
   sweep->add_option("--out", command->out, "folder for the results and reports")->required();
   sweep->add_option("-a,--axis", command->axes, "name=v1,v2: replaces or adds one axis");
   sweep->add_option("--device", command->device, "of the optimized implementation: cpu, cuda or cuda-emulated")
+      ->capture_default_str();
+  sweep->add_option("--reference-device", command->reference_device, "of the reference: cpu, or cuda (eager libtorch)")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   sweep->add_option("--threads", command->threads, "threads to compute with; 0 leaves it to libtorch");
   sweep->add_flag("--fail-fast", command->fail_fast, "stop at the first failed cell");

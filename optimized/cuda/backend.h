@@ -52,6 +52,8 @@ class CudaBackend {
   /// Where tensors live: cuda, or cpu for the emulated one.
   virtual at::Device device() const = 0;
   virtual bool emulated() const = 0;
+  /// What computes, in words, with the versions that matter.
+  virtual std::string name() const = 0;
 
   /// "operator: why" -> how many calls ATen made so far because no kernel of ours has the shape.
   virtual std::map<std::string, std::int64_t> substitutes() const = 0;

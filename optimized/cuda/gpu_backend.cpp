@@ -159,6 +159,15 @@ class GpuBackend final : public CudaBackend {
 
   at::Device device() const override { return {at::kCUDA, 0}; }
   bool emulated() const override { return false; }
+  std::string name() const override {
+    cudaDeviceProp properties{};
+    int driver = 0, runtime = 0;
+    check(cudaGetDeviceProperties(&properties, 0), "device");
+    check(cudaDriverGetVersion(&driver), "driver");
+    check(cudaRuntimeGetVersion(&runtime), "runtime");
+    return fmt::format("{}, CUDA {}.{} (driver's {}.{})", properties.name, runtime / 1000, runtime % 1000 / 10,
+                       driver / 1000, driver % 1000 / 10);
+  }
   std::map<std::string, std::int64_t> substitutes() const override { return cuda_ops::substitutes(); }
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<CudaGraphs>(most, marks_);

@@ -85,6 +85,7 @@ class EmulatedBackend final : public CudaBackend {
 
   at::Device device() const override { return at::kCPU; }
   bool emulated() const override { return true; }
+  std::string name() const override { return "CUDA's kernels executed on the CPU"; }
   std::map<std::string, std::int64_t> substitutes() const override { return cuda_ops::substitutes(); }
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<RememberedWork>(most, [this] { return mark(); });
