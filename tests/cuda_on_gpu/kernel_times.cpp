@@ -1,8 +1,7 @@
 // Times our kernels on the shapes of SDXL at 1024 and SD 1.5 at 512 pixels (two rows of guidance, bf16), with CUDA
 // events; the second-level cache is overwritten before each run. Prints a JSON line a case: name, the median, the
 // lowest and the highest microseconds, bytes and floating-point operations, as the kernels' headers count them. Needs a
-// GPU;
-// `--list` names the cases without one. Numbers are never checked here: the tests come first.
+// GPU; `--list` prints the same lines without one, all times 0. Numbers are never checked here: the tests come first.
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
@@ -199,6 +198,14 @@ std::vector<Case> all_cases() {
           concat_case(2 * 64 * 64, 640, 640)};
 }
 
+/// @param times  sorted, microseconds
+void print_case(const Case& c, const std::vector<float>& times) {
+  std::printf(
+      "{\"name\": \"%s\", \"median_us\": %.2f, \"lowest_us\": %.2f, \"highest_us\": %.2f, \"bytes\": %.0f, "
+      "\"flops\": %.0f}\n",
+      c.name.c_str(), double(times[times.size() / 2]), double(times.front()), double(times.back()), c.bytes, c.flops);
+}
+
 void time_case(const Case& c, void* flush, std::size_t flush_bytes) {
   Memory memory;
   const auto run = c.prepare(memory);
@@ -217,10 +224,7 @@ void time_case(const Case& c, void* flush, std::size_t flush_bytes) {
     if (i >= 0) times.push_back(1000 * ms);
   }
   std::sort(times.begin(), times.end());
-  std::printf(
-      "{\"name\": \"%s\", \"median_us\": %.2f, \"lowest_us\": %.2f, \"highest_us\": %.2f, \"bytes\": %.0f, "
-      "\"flops\": %.0f}\n",
-      c.name.c_str(), double(times[times.size() / 2]), double(times.front()), double(times.back()), c.bytes, c.flops);
+  print_case(c, times);
   cudaEventDestroy(begin);
   cudaEventDestroy(end);
 }
@@ -228,7 +232,7 @@ void time_case(const Case& c, void* flush, std::size_t flush_bytes) {
 int run_all(bool list) {
   const std::vector<Case> cases = all_cases();
   if (list) {
-    for (const Case& c : cases) std::printf("%s\n", c.name.c_str());
+    for (const Case& c : cases) print_case(c, {0});
     return 0;
   }
   constexpr std::size_t kFlushBytes = std::size_t{256} << 20;  // several second-level caches
