@@ -113,11 +113,10 @@ CapturedLoop run_captured_loop(CapturedWork& captured, Runtime& runtime, const O
                                const LoopPlan& plan, const Guidance& guidance, const Predictor::Rows& rows,
                                const at::Tensor& latents, const at::Tensor& noise) {
   const Conditioning& conditioning = rows.calls.at(0).conditioning;
-  const at::Tensor input_scales = at::tensor(plan.schedule.input_scale, at::kFloat);
   CapturedWork::Tensors inputs = {latents};
   for (const at::Tensor& input : UNetWork::inputs(rows)) inputs.push_back(input);
-  inputs.push_back(step_scalars(plan.schedule, guidance).to(runtime.device));
-  inputs.push_back(input_scales.to(runtime.device));
+  inputs.push_back(runtime.uploaded(step_scalars(plan.schedule, guidance)));
+  inputs.push_back(runtime.uploaded(at::tensor(plan.schedule.input_scale, at::kFloat)));
   if (noise.defined()) inputs.push_back(noise);
   for (const at::Tensor& resnet :
        unet.prepare_time(plan.timesteps, conditioning.pooled, conditioning.time_ids, conditioning.guidance_scale))

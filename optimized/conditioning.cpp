@@ -35,7 +35,7 @@ Conditioning PromptEncoder::operator()(const Request& request, const ActionPlan&
     conditioning.embeds = states[0].last_hidden;
   }
   if (plan.guidance == GuidanceMode::kTextAndImage) {  // [negative, positive] -> [positive, negative, negative]
-    const at::Tensor order = at::tensor({1, 0, 0}, at::kLong).to(runtime_->device);
+    const at::Tensor order = runtime_->uploaded(at::tensor({1, 0, 0}, at::kLong));
     conditioning.embeds = conditioning.embeds.index_select(0, order);
     if (conditioning.pooled.defined()) conditioning.pooled = conditioning.pooled.index_select(0, order);
   }

@@ -19,7 +19,7 @@ at::Tensor ImageCodec::preprocess(const Image& source, int width, int height) co
   if (!fits) resized = resize_lanczos(source, width, height);
   const Image& image = fits ? source : resized;
   const at::Tensor rgb =
-      at::from_blob(const_cast<std::uint8_t*>(image.rgb.data()), {height, width, 3}, at::kByte).to(runtime_->device);
+      runtime_->uploaded(at::from_blob(const_cast<std::uint8_t*>(image.rgb.data()), {height, width, 3}, at::kByte));
   if (!runtime_->features.fused_pixels) {
     const at::Tensor sample = 2.0 * (rgb.to(at::kFloat) / 255.0).permute({2, 0, 1}).unsqueeze(0) - 1.0;
     return settled(*runtime_, sample.to(runtime_->activation));
@@ -58,18 +58,18 @@ at::Tensor ImageCodec::decode(const at::Tensor& latents) const {
 
 at::Tensor ImageCodec::postprocess(const at::Tensor& sample) const {
   if (!runtime_->features.fused_pixels)
-    return (sample.to(at::kFloat) * 0.5 + 0.5).clamp(0.0, 1.0).permute({0, 2, 3, 1}).contiguous().cpu();
+    return runtime_->downloaded((sample.to(at::kFloat) * 0.5 + 0.5).clamp(0.0, 1.0).permute({0, 2, 3, 1}).contiguous());
   at::Tensor images =
       at::empty({sample.size(0), sample.size(2), sample.size(3), sample.size(1)}, sample.options().dtype(at::kFloat));
   ops::sample_to_pixels(sample.contiguous(at::MemoryFormat::ChannelsLast), images);
-  return images.cpu();
+  return runtime_->downloaded(images);
 }
 
 /// Whether latents are scaled channel by channel.
 bool ImageCodec::has_statistics() const { return !config_.latents_mean.empty() && !config_.latents_std.empty(); }
 
 at::Tensor ImageCodec::per_channel(const std::vector<double>& values) const {
-  return at::tensor(values, at::kFloat).to(runtime_->device).view({1, -1, 1, 1});
+  return runtime_->uploaded(at::tensor(values, at::kFloat)).view({1, -1, 1, 1});
 }
 
 }  // namespace i2i

@@ -7,14 +7,16 @@
 #include <vector>
 
 #include "interface/noise.h"
+#include "optimized/layers.h"
 #include "optimized/step_coefficients.h"
 
 namespace i2i {
 
 class LatentNoise {
  public:
-  /// @param latents  [any,channels,h,w], where noise is to live
-  LatentNoise(NoiseSource source, const at::Tensor& latents);
+  /// @param runtime  outlives this
+  /// @param latents  [any,channels,h,w]
+  LatentNoise(NoiseSource source, const Runtime& runtime, const at::Tensor& latents);
 
   /// For the VAE's posterior: [1 or B,channels,h,w].
   at::Tensor draw_posterior();
@@ -32,7 +34,7 @@ class LatentNoise {
 
   NoiseSource source_;
   std::int64_t channels_, height_, width_;
-  at::Device device_;
+  const Runtime& runtime_;
   std::vector<at::Tensor> uploaded_;  ///< per step; empty without upload()
 };
 

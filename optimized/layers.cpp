@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "interface/error.h"
+#include "optimized/cuda/backend.h"
 #include "optimized/ops/cuda/folded_upsample.h"
 
 namespace i2i {
@@ -92,6 +93,17 @@ at::Tensor folded_upsampled_weight(const at::Tensor& weight) {
 at::Tensor settled(const Runtime& runtime, const at::Tensor& x) {
   if (x.dim() != 4 || runtime.features.channels_last) return for_operator(x);
   return x.contiguous();
+}
+
+at::Tensor Runtime::uploaded(const at::Tensor& host) const {
+  return transfers != nullptr ? transfers->upload(host) : host.to(device);
+}
+
+at::Tensor Runtime::downloaded(const at::Tensor& tensor) const {
+  if (transfers == nullptr) return tensor.cpu();
+  at::Tensor host = transfers->download(tensor);
+  transfers->wait();
+  return host;
 }
 
 at::Tensor WeightReader::get(const std::string& name) const {

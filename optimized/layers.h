@@ -16,6 +16,8 @@
 
 namespace i2i {
 
+class CudaBackend;
+
 /// What all layers of one pipeline share.
 struct Runtime {
   Features features;
@@ -23,7 +25,8 @@ struct Runtime {
   at::ScalarType dtype = at::kFloat;       ///< of the products in UNet and VAE
   at::ScalarType activation = at::kFloat;  ///< of everything between them
   at::Device device = at::kCPU;
-  Int8Layers* int8 = nullptr;  ///< null: no layer runs in int8
+  Int8Layers* int8 = nullptr;        ///< null: no layer runs in int8
+  CudaBackend* transfers = nullptr;  ///< copies from and to the host that do not hold it up; null: plain ones
 
   /// The CPU: whatever the products' type, everything between them is float32.
   Runtime(const Features& chosen, at::ScalarType product_dtype)
@@ -33,6 +36,11 @@ struct Runtime {
       : features(chosen), buffers(chosen.reused_buffers, type, where), dtype(type), activation(type), device(where) {}
 
   bool runs_cuda_kernels() const { return activation != at::kFloat; }
+
+  /// What the host has made, on the device.
+  at::Tensor uploaded(const at::Tensor& host) const;
+  /// What the device has made, on the host, which waits for it.
+  at::Tensor downloaded(const at::Tensor& tensor) const;
 
   /// A weight where and as products read it.
   at::Tensor placed(const at::Tensor& weight) const {

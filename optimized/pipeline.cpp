@@ -52,7 +52,8 @@ class OptimizedPipeline final : public Pipeline {
         unet_(runtimes_.unet(), runtimes_.exact(), model_->config.unet, model_->unet_weights),
         codec_(runtimes_, *model_),
         prompts_(runtimes_.text(), *model_),
-        watch_(backend) {
+        watch_(backend),
+        side_buffers_(runtimes_.features().reused_buffers, runtimes_.vae().activation, runtimes_.device()) {
     if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCaptures);
     runtimes_.check_int8_names();
   }
@@ -88,6 +89,7 @@ class OptimizedPipeline final : public Pipeline {
   PromptEncoder prompts_;
   std::unique_ptr<CapturedWork> captured_;
   DeviceWatch watch_;
+  Buffers side_buffers_;  ///< of the VAE's encoder, where it runs beside others
   std::vector<std::int64_t> buffers_size_;
 };
 
@@ -120,18 +122,31 @@ Result OptimizedPipeline::run(const Request& request, const Image& source, const
   const at::Tensor pixels =
       timed(stages, "preprocess", -1, [&] { return codec_.preprocess(source, plan.action.width, plan.action.height); });
   hand_out(trace, "source.pixels", -1, pixels);
-  std::vector<UNetCall> calls =
-      timed(stages, "encode_prompt", -1, [&] { return encode_prompts(request, plan, trace); });
-  const Encoded encoded = timed(stages, "vae_encode", -1, [&] {
-    Encoded moments = codec_.encode(pixels);
-    watch_.check_finite_later(moments.mean, "vae_encode");
-    return moments;
-  });
+  Encoded encoded;
+  std::vector<UNetCall> calls;
+  const auto encode_source = [&] { encoded = timed(stages, "vae_encode", -1, [&] { return codec_.encode(pixels); }); };
+  const auto encode_text = [&] {
+    calls = timed(stages, "encode_prompt", -1, [&] { return encode_prompts(request, plan, trace); });
+  };
+  if (backend_ != nullptr && runtimes_.features().overlapped_streams) {
+    const auto side = backend_->beside([&]() -> SideWork::Tensors {
+      const OtherBuffers other(runtimes_.vae().buffers, side_buffers_);
+      encode_source();
+      return {encoded.mean, encoded.logvar};
+    });
+    encode_text();
+    side->join();
+  } else {
+    encode_text();
+    encode_source();
+  }
+  watch_.check_finite_later(encoded.mean, "vae_encode");
   hand_out(trace, "vae.mean", -1, encoded.mean);
   hand_out(trace, "vae.logvar", -1, encoded.logvar);
 
   // 3. Start latents.
-  LatentNoise noise(NoiseSource(plan.action.seed, plan.batch_size, options.noise, trace), encoded.mean);
+  LatentNoise noise(NoiseSource(plan.action.seed, plan.batch_size, options.noise, trace), runtimes_.unet(),
+                    encoded.mean);
   at::Tensor latents = start_latents(plan, encoded, noise);
 
   // 4. The loop: predict, guide, step.
@@ -166,7 +181,7 @@ at::Tensor OptimizedPipeline::run_loop(const LoopPlan& plan, const Guidance& gui
   TraceSink* trace = options.trace;
   Predictor predictor(runtimes_.unet(), unet_, captured_.get(), plan, std::move(rows), trace);
   Stepper stepper(plan.schedule, runtimes_.features(), guidance,
-                  step_scalars(plan.schedule, guidance).to(runtimes_.device()));
+                  runtimes_.unet().uploaded(step_scalars(plan.schedule, guidance)));
   if (backend_ != nullptr) noise.upload(plan.schedule.rows);
   for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
     const int step = static_cast<int>(i);
@@ -239,6 +254,7 @@ void OptimizedPipeline::keep_buffers_for(const LoopPlan& plan) {
                                           guidance_rows(plan.action.guidance)};
   if (size == buffers_size_) return;
   runtimes_.clear_buffers();
+  side_buffers_.clear();
   buffers_size_ = size;
 }
 
@@ -247,6 +263,7 @@ Error OptimizedPipeline::out_of_memory(const std::string& wanted) {
   const std::string there = watch_.free_memory();
   if (backend_ != nullptr) captured_ = backend_->make_captured_work(kCaptures);
   runtimes_.clear_buffers();
+  side_buffers_.clear();
   buffers_size_.clear();
   watch_.forget_unchecked();
   if (backend_ != nullptr) backend_->release_cached_memory();

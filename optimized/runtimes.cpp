@@ -81,6 +81,9 @@ Runtimes::Runtimes(const ModelConfig& model, const PipelineOptions& options, Cud
   if (int8_ == nullptr && features().int8) int8_ = calibrated_layers(model, features(), options.dtype);
   unet_.int8 = int8_.get();
   if (float16_is_too_narrow(model, unet_)) vae_ = std::make_unique<Runtime>(features(), at::kBFloat16, device());
+  if (features().overlapped_streams) {
+    for (Runtime* runtime : {&unet_, &text_, &vae()}) runtime->transfers = backend;
+  }
 }
 
 void Runtimes::clear_buffers() {

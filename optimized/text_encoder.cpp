@@ -46,7 +46,7 @@ OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderCo
 
 TextStates OptimizedTextEncoder::operator()(const at::Tensor& token_ids) const {
   Runtime& runtime = *runtime_;
-  const at::Tensor ids = token_ids.to(runtime.device);
+  const at::Tensor ids = runtime.uploaded(token_ids);
   at::Tensor hidden = at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, ids.size(1));
   TextStates states;
   for (const Layer& layer : layers_) {

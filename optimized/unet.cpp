@@ -167,7 +167,7 @@ TimeBiases biases_of(const TimeTable& table, std::size_t step) {
 TimeTable OptimizedUNet::prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled,
                                       const at::Tensor& time_ids, double guidance_scale) const {
   Runtime& runtime = *once_;
-  const at::Tensor values = at::tensor(timesteps, at::kDouble).to(runtime.device);
+  const at::Tensor values = runtime.uploaded(at::tensor(timesteps, at::kDouble));
   // As [1,L,C], the form of tokens.
   at::Tensor embedding =
       sinusoids(values, config_.block_out_channels.front(), config_.flip_sin_to_cos, config_.freq_shift).unsqueeze(0);
@@ -179,7 +179,7 @@ TimeTable OptimizedUNet::prepare_time(const std::vector<double>& timesteps, cons
   std::int64_t sets = 1;
   if (config_.text_time_conditioning) {
     sets = pooled.size(0);
-    const at::Tensor ids = sinusoids(time_ids.to(runtime.device).flatten(), config_.addition_time_embed_dim,
+    const at::Tensor ids = sinusoids(runtime.uploaded(time_ids).flatten(), config_.addition_time_embed_dim,
                                      config_.flip_sin_to_cos, config_.freq_shift);
     const at::Tensor condition = at::cat({pooled, ids.view({sets, -1})}, -1).unsqueeze(1);  // [S,1,P+6D]
     embedding = embedding.transpose(0, 1) +

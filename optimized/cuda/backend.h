@@ -40,6 +40,18 @@ class CapturedWork {
   virtual Done run(const std::string& key, const Tensors& inputs, const Work& work, const Work& warm_up) = 0;
 };
 
+/// Work on a stream of its own, beside whatever is launched after it.
+class SideWork {
+ public:
+  using Tensors = std::vector<at::Tensor>;
+
+  /// Waits for the work where nobody joined it.
+  virtual ~SideWork() = default;
+
+  /// What is launched from here on comes after the work. Called once. @return what the work made
+  virtual Tensors join() = 0;
+};
+
 struct DeviceMemory {
   std::int64_t free_bytes = 0;
   std::int64_t total_bytes = 0;  ///< 0: not known
@@ -61,7 +73,18 @@ class CudaBackend {
   /// @param most  captures that are kept; the one that was not used for longest goes first
   virtual std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) = 0;
 
-  /// A moment on the device's stream. Marks are numbered from 0 after forget_marks().
+  /// Starts `work` after everything that was launched before it. Until it is joined nobody writes what it reads, and
+  /// buffers that it takes are its own.
+  virtual std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) = 0;
+
+  /// A copy on the device, for which the host does not wait. @param host  may change as soon as this returns
+  virtual at::Tensor upload(const at::Tensor& host) = 0;
+  /// A copy on the host, whose values are there after wait().
+  virtual at::Tensor download(const at::Tensor& tensor) = 0;
+  /// Until the device has done what was launched on the current stream.
+  virtual void wait() = 0;
+
+  /// A moment on the current stream. Marks are numbered from 0 after forget_marks().
   virtual int mark() = 0;
   /// Waits for the later mark. @param from, to  numbers that mark() gave
   virtual double milliseconds_between(int from, int to) = 0;

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 
 #include "optimized/cuda/backend.h"
@@ -143,6 +144,43 @@ class CudaGraphs final : public CapturedWork {
   c10::cuda::CUDAStream stream_;  ///< of all captures; replays go to the current one
 };
 
+class CudaSideWork final : public SideWork {
+ public:
+  CudaSideWork(const c10::cuda::CUDAStream& stream, const std::function<Tensors()>& work) : stream_(stream) {
+    check(cudaEventRecord(order_.get(), cuda_ops::stream()), "side work");
+    check(cudaStreamWaitEvent(stream_.stream(), order_.get(), 0), "side work");
+    const c10::cuda::CUDAStreamGuard guard(stream_);
+    try {
+      made_ = work();
+    } catch (...) {
+      cudaStreamSynchronize(stream_.stream());  // what it reads is about to be let go
+      throw;
+    }
+    check(cudaEventRecord(order_.get(), stream_.stream()), "side work");
+  }
+  ~CudaSideWork() override {
+    if (!joined_) cudaStreamSynchronize(stream_.stream());
+  }
+  CudaSideWork(const CudaSideWork&) = delete;
+  CudaSideWork& operator=(const CudaSideWork&) = delete;
+
+  Tensors join() override {
+    const c10::cuda::CUDAStream current = c10::cuda::getCurrentCUDAStream();
+    check(cudaStreamWaitEvent(current.stream(), order_.get(), 0), "side work");
+    // The allocator would give their memory to the side stream again while the current one still reads it.
+    for (const at::Tensor& tensor : made_)
+      c10::cuda::CUDACachingAllocator::recordStream(tensor.storage().data_ptr(), current);
+    joined_ = true;
+    return std::move(made_);
+  }
+
+ private:
+  c10::cuda::CUDAStream stream_;
+  Event order_ = make_event();  ///< first what came before the work, then its end
+  Tensors made_;
+  bool joined_ = false;
+};
+
 class GpuBackend final : public CudaBackend {
  public:
   GpuBackend() {
@@ -173,6 +211,19 @@ class GpuBackend final : public CudaBackend {
     return std::make_unique<CudaGraphs>(most, marks_);
   }
 
+  std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
+    if (!side_) side_ = c10::cuda::getStreamFromPool();
+    return std::make_unique<CudaSideWork>(*side_, work);
+  }
+  // The allocator of pinned memory knows which copies still read or write it.
+  at::Tensor upload(const at::Tensor& host) override { return host.pin_memory().to(device(), /*non_blocking=*/true); }
+  at::Tensor download(const at::Tensor& tensor) override {
+    const at::Tensor host = at::empty_like(tensor, tensor.options().device(at::kCPU).pinned_memory(true));
+    host.copy_(tensor, /*non_blocking=*/true);
+    return host;
+  }
+  void wait() override { check(cudaStreamSynchronize(cuda_ops::stream()), "waiting for the device"); }
+
   int mark() override {
     if (own_marks_used_ == own_marks_.size()) own_marks_.push_back(make_event());
     const cudaEvent_t event = own_marks_[own_marks_used_++].get();
@@ -200,6 +251,7 @@ class GpuBackend final : public CudaBackend {
   void release_cached_memory() override { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
  private:
+  std::optional<c10::cuda::CUDAStream> side_;  ///< always the same, so that memory cached for it is used again
   Marks marks_;
   std::vector<Event> own_marks_;  ///< used again by the next request
   std::size_t own_marks_used_ = 0;

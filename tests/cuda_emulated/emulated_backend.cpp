@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 
 #include "optimized/cuda/backend.h"
 #include "optimized/cuda/recently_used.h"
@@ -74,6 +75,16 @@ class RememberedWork final : public CapturedWork {
   std::function<int()> mark_;
 };
 
+/// Runs as late as it may: whoever takes its results before joining it gets none.
+class LateWork final : public SideWork {
+ public:
+  explicit LateWork(std::function<Tensors()> work) : work_(std::move(work)) {}
+  Tensors join() override { return work_(); }
+
+ private:
+  std::function<Tensors()> work_;
+};
+
 class EmulatedBackend final : public CudaBackend {
  public:
   EmulatedBackend() {
@@ -89,6 +100,19 @@ class EmulatedBackend final : public CudaBackend {
   std::map<std::string, std::int64_t> substitutes() const override { return cuda_ops::substitutes(); }
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<RememberedWork>(most, [this] { return mark(); });
+  }
+  std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
+    return std::make_unique<LateWork>(work);
+  }
+  at::Tensor upload(const at::Tensor& host) override { return host.clone(); }
+  /// Whoever does not wait for it reads NaN.
+  at::Tensor download(const at::Tensor& tensor) override {
+    downloads_.emplace_back(at::full_like(tensor, NAN), tensor);
+    return downloads_.back().first;
+  }
+  void wait() override {
+    for (const auto& [to, from] : downloads_) to.copy_(from);
+    downloads_.clear();
   }
   int mark() override {
     marks_.push_back(std::chrono::steady_clock::now());
@@ -108,6 +132,7 @@ class EmulatedBackend final : public CudaBackend {
 
  private:
   std::vector<std::chrono::steady_clock::time_point> marks_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> downloads_;
 };
 
 EmulatedBackend backend;  // linked as an object file: nothing has to refer to it
