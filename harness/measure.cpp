@@ -22,6 +22,9 @@ std::int64_t status_bytes(const std::string& field) {
   return 0;
 }
 
+/// Pages of mapped files, nameless ones in memory among them.
+std::int64_t mapped_bytes() { return status_bytes("RssFile") + status_bytes("RssShmem"); }
+
 }  // namespace
 
 std::int64_t peak_resident_bytes() { return status_bytes("VmHWM"); }
@@ -30,15 +33,16 @@ PeakMemory::PeakMemory() {
   malloc_trim(0);  // what earlier runs freed would otherwise hide this run's need
   std::ofstream("/proc/self/clear_refs") << "5";
   resident_at_start_ = status_bytes("VmRSS");
+  mapped_at_start_ = mapped_bytes();
 }
 
 std::int64_t PeakMemory::added_bytes() const {
-  return std::max<std::int64_t>(0, status_bytes("VmHWM") - resident_at_start_);
+  return std::max<std::int64_t>(0, status_bytes("VmHWM") - resident_at_start_ - (mapped_bytes() - mapped_at_start_));
 }
 
 std::int64_t PeakMemory::kept_bytes() const {
   malloc_trim(0);
-  return status_bytes("VmRSS") - resident_at_start_;
+  return status_bytes("VmRSS") - resident_at_start_ - (mapped_bytes() - mapped_at_start_);
 }
 
 ImplementationRow summarize_runs(const std::string& implementation, const std::vector<Result>& runs) {

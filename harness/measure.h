@@ -10,17 +10,19 @@
 namespace i2i {
 
 /// Peak of the process's resident memory above what was resident when the watch began. Uses Linux's own counter
-/// (/proc/self/clear_refs 5 resets VmHWM), so it sees every allocator; weights that are loaded already do not count.
+/// (/proc/self/clear_refs 5 resets VmHWM), so it sees every allocator. Pages of mapped files do not count: the system
+/// drops and reads them as it likes, and implementations share them.
 class PeakMemory {
  public:
   PeakMemory();
-  /// Bytes above the start; 0 where the kernel does not let the counter be reset.
+  /// Bytes above the start, less what was mapped since: a peak before that may be larger. 0 where the kernel does not
+  /// let the counter be reset.
   std::int64_t added_bytes() const;
   /// Bytes above the start that are still held now, after free memory was given back to the system; may be negative.
   std::int64_t kept_bytes() const;
 
  private:
-  std::int64_t resident_at_start_ = 0;
+  std::int64_t resident_at_start_ = 0, mapped_at_start_ = 0;
 };
 
 /// Resident memory of the process at its highest so far; mapped checkpoint files count as far as they were read.

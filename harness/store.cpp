@@ -190,7 +190,7 @@ Report Store::report() const {
       "Each cell is checked before it is timed. Both implementations then take turns (A/B, B/A) in one process.",
       "Memory is what an implementation keeps (weights, packed copies, buffers) and what the cell's run adds to it at "
       "its "
-      "peak, on the host; what both share (libraries, the mapped weight files, source pictures) is in neither."};
+      "peak, on the host; what both share (libraries, weights in mapped files, source pictures) is in neither."};
   if (const std::string resumed = meta("resumed"); !resumed.empty()) {
     report.notes.push_back(fmt::format(
         "The sweep was interrupted and resumed {} time(s); finished cells were not measured again.", resumed));
