@@ -33,7 +33,7 @@ class LoopWork {
     const at::ArrayRef<at::Tensor> all(inputs);
     const at::ArrayRef<at::Tensor> of_unet = all.slice(1, unet_.input_count());
     std::size_t next = 1 + of_unet.size();
-    const at::Tensor scalars = all[next++], input_scales = all[next++];
+    const at::Tensor &scalars = all[next++], &input_scales = all[next++];
     const at::Tensor noise = has_noise_ ? all[next++] : at::Tensor();
     const TimeTable table = all.slice(next).vec();
 
