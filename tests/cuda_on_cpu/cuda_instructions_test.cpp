@@ -311,5 +311,15 @@ TEST(Launch, RefusesMoreSharedMemoryThanADeviceHas) {
   EXPECT_TRUE(dynamic_memory(output.data(), 232449).has("bad-launch"));
 }
 
+// 48 KiB come without asking, and static arrays take their part of them: the launch does not see those.
+TEST(Launch, CountsStaticArraysToo) {
+  DeviceBuffer<float> output(1);
+  constexpr std::size_t kStatic = 4096, kWithoutAsking = 48 * 1024;
+  EXPECT_TRUE(dynamic_and_static_memory(output.data(), kWithoutAsking - kStatic, false).clean());
+  EXPECT_TRUE(dynamic_and_static_memory(output.data(), kWithoutAsking - kStatic + 1, false).has("bad-launch"));
+  EXPECT_TRUE(dynamic_and_static_memory(output.data(), kWithoutAsking - kStatic + 1, true).clean());
+  EXPECT_TRUE(dynamic_and_static_memory(output.data(), 232448, true).has("bad-launch"));
+}
+
 }  // namespace
 }  // namespace i2i::cuda_on_cpu

@@ -47,7 +47,8 @@ void ldmatrix(unsigned* registers, const void* row, unsigned matrices, bool tran
 void mma_16816(float* d, const unsigned* a, const unsigned* b, bool bfloat, const void* site);
 void mma_s8_16832(int* d, const unsigned* a, const unsigned* b, const void* site);
 std::size_t max_block_smem();
-bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, const std::function<void()>& body);
+/// @param asked  for the dynamic shared memory; without, it and static arrays get 48 KiB together
+bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, bool asked, const std::function<void()>& body);
 
 template <typename T>
 T shuffle_value(const char* operation, unsigned mask, T value, int source_lane, const void* site) {

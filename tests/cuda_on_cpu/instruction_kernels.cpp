@@ -119,4 +119,13 @@ Report dynamic_memory(float* output, std::size_t bytes) {
   return run("dynamic_memory", dim3(1), dim3(1), bytes, [=] { *output = 1.0f; });
 }
 
+Report dynamic_and_static_memory(float* output, std::size_t bytes, bool asked) {
+  const auto kernel = [=] {
+    I2I_SHARED(float, array, 1024);
+    array[0] = 1.0f;
+    *output = array[0];
+  };
+  return run("dynamic_and_static_memory", dim3(1), dim3(1), bytes, kernel, asked);
+}
+
 }  // namespace i2i::cuda_on_cpu

@@ -34,5 +34,7 @@ Report strided_copy(const float* input, float* output, int stride);
 Report votes(unsigned* output);
 /// dynamic shared memory of `bytes` bytes is asked for
 Report dynamic_memory(float* output, std::size_t bytes);
+/// The same beside a static array of 4096 bytes. @param asked  whether the launch asked for the dynamic memory
+Report dynamic_and_static_memory(float* output, std::size_t bytes, bool asked);
 
 }  // namespace i2i::cuda_on_cpu

@@ -1,6 +1,7 @@
 // Device and shared memory: where it lies, its guard pages and its poison.
 #include "tests/cuda_on_cpu/memory.h"
 
+#include <fmt/format.h>
 #include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ struct Memory {
   std::map<const void*, std::unique_ptr<char[]>> unchecked_arrays;
   std::vector<char> unchecked_dynamic;
   Region* dynamic = nullptr;
+  std::size_t block_bytes = 0, most_block_bytes = 0;  // of shared memory
   Region* latest = nullptr;  // most accesses go where the last one went
 } m;
 
@@ -93,7 +95,9 @@ std::size_t DeviceMemory::unwritten_bytes() const {
 }
 
 // Dynamic shared memory stays mapped from block to block; its bytes count as written by block, and are poisoned again.
-void begin_block_memory(std::size_t dynamic_smem_bytes) {
+void begin_block_memory(std::size_t dynamic_smem_bytes, std::size_t most) {
+  m.block_bytes = dynamic_smem_bytes;
+  m.most_block_bytes = most;
   if (!launch_options().checked) {
     if (m.unchecked_dynamic.size() < dynamic_smem_bytes + kAlignment)
       m.unchecked_dynamic.resize(dynamic_smem_bytes + kAlignment);
@@ -131,7 +135,16 @@ void* static_smem(const void* key, std::size_t bytes) {
     return array.get();
   }
   Region*& region = m.static_arrays[key];
-  if (region == nullptr) region = new_region(bytes, "shared array", true);
+  if (region == nullptr) {
+    region = new_region(bytes, "shared array", true);
+    m.block_bytes += bytes;
+    if (m.block_bytes > m.most_block_bytes) {
+      report_issue("bad-launch",
+                   fmt::format("dynamic memory and static arrays are {} bytes together; the launch has {}", m.block_bytes,
+                               m.most_block_bytes),
+                   nullptr);
+    }
+  }
   return region->data;
 }
 

@@ -179,7 +179,8 @@ void abandon_kernel() {
 }
 
 Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes,
-           const std::function<void()>& body) {
+           const std::function<void()>& body, bool asked) {
+  constexpr std::size_t kWithoutAsking = 48 * 1024;
   g.options = options();
   g.report = {};
   begin_report(kernel);
@@ -199,7 +200,7 @@ Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_b
   begin_traffic();
   for (const uint3& index : block_order(grid)) {
     g.view = ThreadView{{}, index, block, grid};
-    begin_block_memory(dynamic_smem_bytes);
+    begin_block_memory(dynamic_smem_bytes, asked ? g.options.max_dynamic_smem_bytes : kWithoutAsking);
     run_block();
     count_block_traffic();
     end_block_memory();
@@ -211,8 +212,8 @@ Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_b
 
 std::size_t max_block_smem() { return options().max_dynamic_smem_bytes; }
 
-bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, const std::function<void()>& body) {
-  return run(name, grid, block, smem, body).clean();
+bool launch(const char* name, dim3 grid, dim3 block, std::size_t smem, bool asked, const std::function<void()>& body) {
+  return run(name, grid, block, smem, body, asked).clean();
 }
 
 }  // namespace i2i::cuda_on_cpu

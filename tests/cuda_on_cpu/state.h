@@ -133,7 +133,8 @@ enum class Access { kRead, kMatrixRead, kWrite, kAtomic, kAsyncIssue, kAsyncLand
 void access(Thread& thread, const void* address, std::size_t bytes, Access kind, const void* site);
 
 /// memory.cpp
-void begin_block_memory(std::size_t dynamic_smem_bytes);
+/// @param most  bytes of dynamic memory and static arrays together
+void begin_block_memory(std::size_t dynamic_smem_bytes, std::size_t most);
 void end_block_memory();
 
 /// async_copy.cpp, traffic.cpp

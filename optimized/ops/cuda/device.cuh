@@ -137,19 +137,22 @@ inline size_t max_block_smem() {
 #endif
 }
 
+/// Whether a launch asks for its dynamic shared memory first, as it must where that and the kernel's static arrays, which
+/// the launch does not know, are more than 48 KiB together.
+inline bool asks_for_smem(size_t dynamic_smem_bytes) { return dynamic_smem_bytes > 0; }
+
 /// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's
 template <typename... Parameters, typename... Arguments>
 inline cudaError_t launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                           size_t dynamic_smem_bytes, cudaStream_t stream, Arguments... arguments) {
 #if defined(I2I_CUDA_ON_CPU)
   (void)stream;
-  const bool clean = cuda_on_cpu::launch(name, grid, block, dynamic_smem_bytes,
+  const bool clean = cuda_on_cpu::launch(name, grid, block, dynamic_smem_bytes, asks_for_smem(dynamic_smem_bytes),
                                          [&] { kernel(static_cast<Parameters>(arguments)...); });
   return clean ? cudaSuccess : cudaErrorLaunchFailure;
 #else
   (void)name;
-  constexpr size_t kWithoutAsking = 48 * 1024;
-  if (dynamic_smem_bytes > kWithoutAsking) {
+  if (asks_for_smem(dynamic_smem_bytes)) {
     const cudaError_t refused =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(dynamic_smem_bytes));
