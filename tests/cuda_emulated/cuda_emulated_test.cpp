@@ -139,6 +139,19 @@ TEST(Scenes, InFloat16Too) {
   expect_same_pictures(expected, got, "float16");
 }
 
+// As on sm_90: GEGLU is split behind a library's product.
+TEST(Scenes, WithLibrariesWhereTheyWin) {
+  const Request request = request_of(3, 0.8, 9);
+  const Image source = source_picture("scene_01");
+  const GenerateOptions options = options_of("scenes", "euler");
+  const Result expected = make_reference_pipeline(model_named("scenes"), {})->generate(request, source, options);
+  emulated_libraries_win() = true;
+  const Result got = make_emulated("scenes")->generate(request, source, options);
+  emulated_libraries_win() = false;
+  expect_same_pictures(expected, got, "libraries");
+  EXPECT_EQ(got.warnings, expected.warnings);
+}
+
 // The check itself: pictures of another prompt, or of another seed, do not pass for these.
 TEST(Scenes, OtherPicturesAreNotTakenForThese) {
   const Image source = source_picture("scene_01");

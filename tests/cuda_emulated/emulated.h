@@ -19,6 +19,9 @@ namespace i2i {
 /// How many pieces of work were captured so far (emulated_backend.cpp).
 std::int64_t emulated_captures();
 
+/// Whether libraries stand in for our kernels where they win, as on sm_90; false at first (emulated_libraries.cpp).
+bool& emulated_libraries_win();
+
 inline std::shared_ptr<const Model> model_named(const std::string& name) {
   static std::map<std::string, std::shared_ptr<const Model>> models;
   auto& model = models[name];

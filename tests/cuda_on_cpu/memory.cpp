@@ -23,7 +23,7 @@ struct Memory {
   std::vector<char> unchecked_dynamic;
   Region* dynamic = nullptr;
   std::size_t block_bytes = 0, most_block_bytes = 0;  // of shared memory
-  Region* latest = nullptr;  // most accesses go where the last one went
+  Region* latest = nullptr;                           // most accesses go where the last one went
 } m;
 
 constexpr std::size_t kAlignment = 256;  // what cudaMalloc promises
@@ -140,8 +140,8 @@ void* static_smem(const void* key, std::size_t bytes) {
     m.block_bytes += bytes;
     if (m.block_bytes > m.most_block_bytes) {
       report_issue("bad-launch",
-                   fmt::format("dynamic memory and static arrays are {} bytes together; the launch has {}", m.block_bytes,
-                               m.most_block_bytes),
+                   fmt::format("dynamic memory and static arrays are {} bytes together; the launch has {}",
+                               m.block_bytes, m.most_block_bytes),
                    nullptr);
     }
   }

@@ -85,8 +85,8 @@ const Report& last_report();
 
 /// Executes `body` once per thread of the grid, block after block.
 /// @param asked  whether the launch asked for its dynamic shared memory: else 48 KiB must hold that and static arrays
-Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes,
-           const std::function<void()>& body, bool asked = true);
+Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes, const std::function<void()>& body,
+           bool asked = true);
 
 /// Bytes of "device" memory between two guard pages, NaN-poisoned, each byte's state known to the checks.
 class DeviceMemory {

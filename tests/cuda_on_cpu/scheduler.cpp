@@ -178,8 +178,8 @@ void abandon_kernel() {
   leave_to_host();
 }
 
-Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes,
-           const std::function<void()>& body, bool asked) {
+Report run(const char* kernel, dim3 grid, dim3 block, std::size_t dynamic_smem_bytes, const std::function<void()>& body,
+           bool asked) {
   constexpr std::size_t kWithoutAsking = 48 * 1024;
   g.options = options();
   g.report = {};

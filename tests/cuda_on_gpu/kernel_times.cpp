@@ -17,6 +17,7 @@
 #include "optimized/ops/cuda/concat_channels.h"
 #include "optimized/ops/cuda/conv_epilogue.h"
 #include "optimized/ops/cuda/cross_attention.h"
+#include "optimized/ops/cuda/gated_gelu.h"
 #include "optimized/ops/cuda/geglu.h"
 #include "optimized/ops/cuda/group_norm_silu.h"
 #include "optimized/ops/cuda/layer_norm.h"
@@ -142,6 +143,16 @@ Case product_case(bool gated, int rows, int in_channels, int out_channels) {
           }};
 }
 
+Case gated_gelu_case(int rows, int channels) {
+  const double elements = double(rows) * channels;
+  return {
+      "gated_gelu " + std::to_string(rows) + "x" + std::to_string(channels), 3 * elements * kElement, 0,
+      [=](Memory& memory) {
+        const GatedGelu call{memory.of(2 * elements * kElement), memory.of(elements * kElement), kType, rows, channels};
+        return [=] { return gated_gelu(call, nullptr); };
+      }};
+}
+
 Case epilogue_case(int images, int pixels, int channels) {
   const double elements = double(images) * pixels * channels;
   return {"conv_epilogue " + std::to_string(images) + "x" + std::to_string(pixels) + "x" + std::to_string(channels),
@@ -192,6 +203,8 @@ std::vector<Case> all_cases() {
           cross_attention_case(2, 4096, 8, 40),
           product_case(true, 2 * 4096, 640, 2560),
           product_case(true, 2 * 1024, 1280, 5120),
+          gated_gelu_case(2 * 4096, 2560),
+          gated_gelu_case(2 * 1024, 5120),
           product_case(false, 2 * 1024, 1280, 3840),
           product_case(false, 2 * 1024, 5120, 1280),
           epilogue_case(2, 64 * 64, 640),

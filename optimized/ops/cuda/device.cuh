@@ -137,8 +137,8 @@ inline size_t max_block_smem() {
 #endif
 }
 
-/// Whether a launch asks for its dynamic shared memory first, as it must where that and the kernel's static arrays, which
-/// the launch does not know, are more than 48 KiB together.
+/// Whether a launch asks for its dynamic shared memory first, as it must where that and the kernel's static arrays,
+/// which the launch does not know, are more than 48 KiB together.
 inline bool asks_for_smem(size_t dynamic_smem_bytes) { return dynamic_smem_bytes > 0; }
 
 /// Starts a kernel; every launch goes through here. @return the launch's own error, not the kernel's

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "optimized/ops/cuda/device_mma.cuh"
+#include "optimized/ops/cuda/gelu.cuh"
 #include "optimized/ops/cuda/linear.h"
 
 namespace i2i::cuda {
@@ -133,9 +134,6 @@ I2I_DEVICE void write_tile(const T* staged, T* out, int first_row, int rows, int
             load<uint4>(staged + swizzled<Chunks>(row, chunk) * 8));
   }
 }
-
-/// x Phi(x), Phi the normal distribution (Hendrycks & Gimpel 2016, arXiv:1606.08415): the exact one, no tanh.
-I2I_DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
 /// 16-byte copies need 16-byte rows.
 inline bool possible(const Linear& a) {

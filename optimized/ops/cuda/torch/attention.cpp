@@ -11,6 +11,7 @@ namespace i2i::cuda_ops {
 namespace {
 
 constexpr int kVaeHeadSize = 512;
+constexpr std::int64_t kLibraryTokens = 256;  ///< below, a launch is what counts
 
 /// [N,C,H,W] in channels-last memory as [N,HW,C]; tokens stay as they are.
 at::Tensor tokens_of(const at::Tensor& x) { return x.dim() == 4 ? x.permute({0, 2, 3, 1}).flatten(1, 2) : x; }
@@ -25,6 +26,9 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
   const cuda::Attention call = cuda::self_attention_of(
       x.data, y.data, x.type, x.images, static_cast<int>(x.per_image()), static_cast<int>(heads), head_size, causal);
   const bool of_vae = head_size == kVaeHeadSize;
+  if (!of_vae && !causal && x.per_image() >= kLibraryTokens && libraries_win() &&
+      library_self_attention(tokens_of(qkv), heads, tokens_of(out)))
+    return;
   if (launched(of_vae ? cuda::vae_attention(call, stream()) : cuda::attention(call, stream()), "self_attention"))
     return;
   count_substitute("self_attention", c10::str("head size ", head_size));

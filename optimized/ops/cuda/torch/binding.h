@@ -62,6 +62,20 @@ std::map<std::string, std::int64_t> substitutes();
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight);
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t padding);
 
+/// Whether NVIDIA's libraries beat kernels built on mma.sync here: from sm_90 on only wgmma and its successors reach
+/// all of the tensor cores. Measured on an H200 (SDXL at 1024 x 1024): GEGLU inside our product ran at 198 TFLOP/s,
+/// cuBLASLt's products at 650; our attention of head size 64 at 184.
+bool libraries_win();
+
+/// out = x weight^T + bias + residual with sums in fp32 and one rounding, by cuBLASLt; emulated in fp32.
+/// @param x  [M,K]  @param weight  [N,K]  @param bias  [N]  @param residual  [M,N]  @param out  [M,N]; none of it `out`
+void library_linear(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                    const OptionalTensor& residual, const at::Tensor& out);
+
+/// softmax(query key^T / sqrt(D)) value by cuDNN. @param qkv  [N,T,3 heads D]  @param out  [N,T,heads D]
+/// @return whether the library has the shape
+bool library_self_attention(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out);
+
 /// Attention by ATen. @param heads  of [N,T,C] tensors
 at::Tensor plain_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, std::int64_t heads,
                            bool causal);

@@ -1,9 +1,10 @@
-// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours;
-// GEGLU and GELU inside products of ours.
+// linear: by cuBLASLt with bias and residual inside, or, with GELU or GEGLU, as a product of ours where that is faster.
+// conv2d: by cuDNN through libtorch, what stands around it by one kernel of ours.
 #include <ATen/ATen.h>
 
 #include "optimized/ops.h"
 #include "optimized/ops/cuda/conv_epilogue.h"
+#include "optimized/ops/cuda/gated_gelu.h"
 #include "optimized/ops/cuda/geglu.h"
 #include "optimized/ops/cuda/linear.h"
 #include "optimized/ops/cuda/torch/binding.h"
@@ -56,11 +57,23 @@ bool fused(const at::Tensor& input, const at::Tensor& weight, const OptionalTens
   return launched(cuda::linear(call, stream()), "linear");
 }
 
+/// GEGLU as a library's product, whose halves then meet. @return whether the kernel takes so many elements
+bool split(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias, const at::Tensor& out) {
+  const at::Tensor rows = matrix_of(input);
+  const at::Tensor both = at::empty({rows.size(0), weight.size(0)}, rows.options());
+  library_linear(rows, weight, bias, std::nullopt, both);
+  const Rows y = rows_of(out, "geglu out");
+  TORCH_CHECK(y.count == rows.size(0) && 2 * std::int64_t{y.width} == weight.size(0), "geglu: ", both.sizes(), " to ",
+              out.sizes());
+  return launched(cuda::gated_gelu({both.const_data_ptr(), y.data, y.type, y.count, y.width}, stream()), "gated_gelu");
+}
+
 /// The same by ATen, for what no kernel has a shape.
 at::Tensor plain(const at::Tensor& rows, const at::Tensor& weight, const OptionalTensor& bias,
                  ops::Activation activation) {
   at::Tensor x = product(rows, weight).to(at::kFloat);
   if (bias.has_value()) x = x + *bias;
+  if (activation == ops::kSilu) return at::silu(x);
   if (activation == ops::kQuickGelu) return x * at::sigmoid(x * 1.702);
   if (activation == ops::kGelu) return at::gelu(x);
   const auto parts = x.chunk(2, -1);
@@ -104,20 +117,16 @@ void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
             const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
   const auto act = static_cast<ops::Activation>(activation);
   TORCH_CHECK(act >= ops::kNone && act <= ops::kGeglu, "linear: activation ", activation);
-  if (act == ops::kNone || act == ops::kSilu) {
-    const at::Tensor rows = product(matrix_of(input), weight);
-    if (!bias.has_value() && !residual.has_value() && act == ops::kNone) {
-      matrix_of(out).copy_(rows);
-      return;
-    }
+  if (act == ops::kNone) {
     const at::Tensor flat_residual = residual.has_value() ? matrix_of(*residual) : at::Tensor();
-    epilogue(rows, bias, residual.has_value() ? OptionalTensor(flat_residual) : std::nullopt, act == ops::kSilu,
-             matrix_of(out), "linear");
+    library_linear(matrix_of(input), weight, bias, residual.has_value() ? OptionalTensor(flat_residual) : std::nullopt,
+                   matrix_of(out));
     return;
   }
+  if (act == ops::kGeglu && !residual.has_value() && libraries_win() && split(input, weight, bias, out)) return;
   const bool possible = act != ops::kGeglu || !residual.has_value();
   if (possible && fused(input, weight, bias, residual, act, out)) return;
-  count_substitute(act == ops::kGeglu ? "geglu" : "linear with gelu",
+  count_substitute(act == ops::kGeglu ? "geglu" : "linear with an activation",
                    c10::str(weight.size(1), " to ", weight.size(0), " channels"));
   at::Tensor result = plain(matrix_of(input), weight, bias, act);
   if (residual.has_value()) result = result + matrix_of(*residual);
