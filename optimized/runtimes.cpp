@@ -19,8 +19,7 @@ bool processor_has_bf16() {
 #endif
 }
 
-/// What is computed once per request on a GPU: plain fp32 operators. Text encoders are a few milliseconds there, and
-/// their rounding would be in every step.
+/// Every feature off.
 Features plain_features() {
   std::map<std::string, bool> none;
   for (const FeatureDescription& feature : known_features()) none[feature.name] = false;
@@ -32,8 +31,16 @@ Runtime make_unet_runtime(const PipelineOptions& options, CudaBackend* backend) 
   return backend == nullptr ? Runtime(features, options.dtype) : Runtime(features, options.dtype, backend->device());
 }
 
+/// On a GPU text is encoded in float16 whatever the UNet's type is: what it rounds would be in every step, and
+/// published text encoders fit it. (In plain fp32 SDXL's two were 29 ms of a request on an H200, nearly a step of its
+/// UNet.)
 Runtime make_text_runtime(const Features& features, CudaBackend* backend) {
-  return backend == nullptr ? Runtime(features, at::kFloat) : Runtime(plain_features(), at::kFloat, backend->device());
+  return backend == nullptr ? Runtime(features, at::kFloat) : Runtime(features, at::kHalf, backend->device());
+}
+
+std::unique_ptr<Runtime> make_exact_runtime(CudaBackend* backend) {
+  if (backend == nullptr) return nullptr;
+  return std::make_unique<Runtime>(plain_features(), at::kFloat, backend->device());
 }
 
 /// Activations of some VAEs outgrow fp16: SDXL's (its config's force_upcast says so), and others that say it.
@@ -77,17 +84,18 @@ Runtimes::Runtimes(const ModelConfig& model, const PipelineOptions& options, Cud
                    std::shared_ptr<Int8Layers> int8)
     : unet_(make_unet_runtime(options, backend)),
       text_(make_text_runtime(unet_.features, backend)),
+      exact_(make_exact_runtime(backend)),
       int8_(std::move(int8)) {
   if (int8_ == nullptr && features().int8) int8_ = calibrated_layers(model, features(), options.dtype);
   unet_.int8 = int8_.get();
   if (float16_is_too_narrow(model, unet_)) vae_ = std::make_unique<Runtime>(features(), at::kBFloat16, device());
   if (features().overlapped_streams) {
-    for (Runtime* runtime : {&unet_, &text_, &vae()}) runtime->transfers = backend;
+    for (Runtime* runtime : {&unet_, &text_, &vae(), &exact()}) runtime->transfers = backend;
   }
 }
 
 void Runtimes::clear_buffers() {
-  for (Runtime* runtime : {&unet_, &text_, &vae()}) runtime->buffers.clear();
+  for (Runtime* runtime : {&unet_, &text_, &vae(), &exact()}) runtime->buffers.clear();
 }
 
 void Runtimes::check_int8_names() const {

@@ -1,6 +1,6 @@
 // Where, in which type and with which features each part of a pipeline computes. On a CPU text encoders, UNet and VAE
-// differ little; on a GPU text is encoded in plain fp32, and some VAEs need bfloat16 where the rest runs in float16.
-// Owned by pipeline.cpp; layers read theirs.
+// differ little; on a GPU text is encoded in float16, a few products in plain fp32, and some VAEs need bfloat16 where
+// the rest runs in float16. Owned by pipeline.cpp; layers read theirs.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,7 @@ class Runtimes {
   Runtime& text() { return text_; }
   Runtime& vae() { return vae_ != nullptr ? *vae_ : unet_; }
   /// Of the few products whose rounding would be in every step: fp32 on a GPU too.
-  Runtime& exact() { return unet_.runs_cuda_kernels() ? text_ : unet_; }
+  Runtime& exact() { return exact_ != nullptr ? *exact_ : unet_; }
   bool vae_needs_bf16() const { return vae_ != nullptr; }
 
   /// Called where the size of the pictures changes.
@@ -43,6 +43,7 @@ class Runtimes {
 
  private:
   Runtime unet_, text_;
+  std::unique_ptr<Runtime> exact_;    ///< on a GPU
   std::unique_ptr<Runtime> vae_;      ///< where it differs from the UNet's
   std::shared_ptr<Int8Layers> int8_;  ///< what unet_ points at; text encoders stay fp32
 };

@@ -47,16 +47,17 @@ OptimizedTextEncoder::OptimizedTextEncoder(Runtime& runtime, const TextEncoderCo
 TextStates OptimizedTextEncoder::operator()(const at::Tensor& token_ids) const {
   Runtime& runtime = *runtime_;
   const at::Tensor ids = runtime.uploaded(token_ids);
-  at::Tensor hidden = at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, ids.size(1));
+  at::Tensor hidden =
+      (at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, ids.size(1))).to(runtime.activation);
   TextStates states;
   for (const Layer& layer : layers_) {
-    states.penultimate_hidden = hidden;
+    if (&layer == &layers_.back()) states.penultimate_hidden = hidden.to(at::kFloat);
     const at::Tensor attended =
         self_attention(runtime, layer.qkv(runtime, layer.norm1(runtime, hidden)), config_.num_attention_heads, true);
     hidden = layer.out(runtime, attended, hidden);
     hidden = layer.fc2(runtime, layer.fc1(runtime, layer.norm2(runtime, hidden)), hidden);
   }
-  states.last_hidden = final_norm_(runtime, hidden);
+  states.last_hidden = final_norm_(runtime, hidden).to(at::kFloat);
   if (config_.with_projection) {
     // Legacy configs name end-of-text 2, which no tokenizer emits: there it is the largest id (semantics.md section 5).
     const at::Tensor marks = config_.eos_token_id == 2 ? ids : ids.eq(config_.eos_token_id).to(at::kInt);
