@@ -17,7 +17,9 @@ struct Case {
   std::size_t shared_bytes = GroupNormSilu{}.shared_bytes;
   float mean = 0.5f, deviation = 2;
 };
-constexpr std::size_t kTwoPasses = 0;  // no shared memory at all
+constexpr std::size_t kTwoPasses = 0;    // no shared memory at all
+constexpr std::size_t kMergedApart = 1;  // the same, and a kernel that merges the pieces
+constexpr std::size_t kWays[] = {GroupNormSilu{}.shared_bytes, kTwoPasses, kMergedApart};
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
   return out << c.images << " images, " << c.pixels << " pixels, " << c.channels << " channels, " << c.groups
@@ -86,8 +88,9 @@ void check(const Case& c, std::uint64_t seed) {
   call.eps = kEps;
   call.silu = c.silu;
   call.shared_bytes = c.shared_bytes;
+  if (c.shared_bytes == kMergedApart) call.merge_pixels = 1;
   const std::size_t workspace_bytes = group_norm_silu_workspace_bytes(call);
-  ASSERT_EQ(workspace_bytes > 0, c.shared_bytes == kTwoPasses);
+  ASSERT_EQ(workspace_bytes > 0, c.shared_bytes <= kMergedApart);
   const DeviceBuffer<float> workspace(workspace_bytes / sizeof(float), "workspace");
   call.workspace = workspace_bytes == 0 ? nullptr : workspace.data();
 
@@ -100,7 +103,7 @@ void check(const Case& c, std::uint64_t seed) {
 
 template <typename T>
 void check_all_shapes(std::uint64_t seed) {
-  for (const std::size_t shared : {GroupNormSilu{}.shared_bytes, kTwoPasses}) {
+  for (const std::size_t shared : kWays) {
     check<T>({2, 35, 320, 32, true, true, false, shared}, seed);    // ten channels a group: vectors straddle groups
     check<T>({1, 64, 64, 32, true, false, true, shared}, seed);     // two a group
     check<T>({1, 1030, 48, 3, false, false, false, shared}, seed);  // no SiLU; pieces of unequal size
@@ -118,7 +121,7 @@ TEST(GroupNormSiluKernel, Float16IsAsGoodAsTheFormula) { in_random_orders(check_
 TEST(GroupNormSiluKernel, BFloat16IsAsGoodAsTheFormula) { in_random_orders(check_all_shapes<__nv_bfloat16>); }
 
 TEST(GroupNormSiluKernel, IsCleanInTwentySeeds) {
-  for (const std::size_t shared : {GroupNormSilu{}.shared_bytes, kTwoPasses})
+  for (const std::size_t shared : kWays)
     in_twenty_orders([&] { check<__half>({1, 260, 128, 4, true, true, false, shared}, 1); });
 }
 
@@ -128,7 +131,7 @@ TEST(GroupNormSiluKernel, MoreColumnsThanThreadsComeInTurns) {
 }
 
 TEST(GroupNormSiluKernel, ALargeMeanCostsNoDigits) {
-  for (const std::size_t shared : {GroupNormSilu{}.shared_bytes, kTwoPasses}) {
+  for (const std::size_t shared : kWays) {
     // E[x^2] - E[x]^2 in fp32 would leave nothing of this variance: 1000^2 * 2^-24 = 0.06 beside 0.01.
     check<float>({1, 300, 32, 4, false, false, false, shared, 1000.0f, 0.1f}, 1);
     check<__half>({1, 300, 32, 4, true, false, false, shared, 30.0f, 0.1f}, 1);

@@ -2,7 +2,7 @@
 // sectors) of one image: a thread keeps one vector of channels and walks over pixels, so that weights stay in
 // registers. One pass (grid: run, image): the run stays in shared memory between statistics and result; bytes: input
 // once, out once. Two passes (grid: piece of the pixels, run, image): partial statistics go through the workspace;
-// input twice, out once. Statistics in fp32, by merging means and sums of squared deviations (Chan, Golub & LeVeque
+// input twice, out once; where pictures are large, a third kernel merges the statistics of many pieces. Statistics in fp32, by merging means and sums of squared deviations (Chan, Golub & LeVeque
 // 1979): nothing is lost where the mean is large. Answers to optimized/ops.inc's group_norm_silu.
 #pragma once
 
@@ -23,10 +23,11 @@ struct GroupNormPlan {
   int run = 0;     ///< channels of a block
   int pieces = 0;  ///< of the pixels; 0: one pass
   int piece_pixels = 0;
+  bool merges_apart = false;  ///< the pieces' moments, by a kernel of their own
   std::size_t dynamic_bytes = 0;
 
   std::size_t workspace_bytes(const GroupNormSilu& call) const {
-    return static_cast<std::size_t>(call.images * pieces * call.groups) * 2 * sizeof(float);
+    return static_cast<std::size_t>(call.images * (pieces + (merges_apart ? 1 : 0)) * call.groups) * 2 * sizeof(float);
   }
 };
 
@@ -48,9 +49,12 @@ inline GroupNormPlan plan_group_norm(const GroupNormSilu& call) {
   plan.dynamic_bytes = (tables() + 15) / 16 * 16 + staged();
   if (fixed + plan.dynamic_bytes <= call.shared_bytes) return plan;
 
-  // Wide runs read longer stretches; pieces bring enough blocks for every multiprocessor, yet few enough to be merged,
-  // and each long enough for its threads to read their weights once for at least eight pixels.
-  constexpr std::int64_t kWantedBlocks = 512, kMostPieces = 128, kLeastOfAThread = 8;
+  // Wide runs read longer stretches; pieces bring enough blocks for every multiprocessor, yet few enough to be merged by
+  // each block that applies them, and each long enough for its threads to read their weights once for at least eight
+  // pixels. Large pictures take as many blocks as keep the last ones short, and are merged once.
+  plan.merges_apart = call.pixels >= call.merge_pixels;
+  constexpr std::int64_t kLeastOfAThread = 8;
+  const std::int64_t kWantedBlocks = plan.merges_apart ? 2048 : 512, kMostPieces = plan.merges_apart ? 2048 : 128;
   while (plan.run * 2 <= 64 * plan.vector && call.channels % (plan.run * 2) == 0) plan.run *= 2;
   const std::int64_t others = call.images * (call.channels / plan.run), columns = plan.run / plan.vector;
   const std::int64_t least = kLeastOfAThread * (columns < kGroupNormThreads ? kGroupNormThreads / columns : 1);
@@ -335,6 +339,32 @@ I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_partial_kernel(GroupN
   });
 }
 
+/// The moments of a group in all pieces of this block's image; the whole warp calls it.
+I2I_DEVICE Moments moments_of_pieces(const GroupNormSilu& call, const GroupNormPlan& plan, int group) {
+  const int per_group = call.channels / call.groups;
+  return merge_in_warp(plan.pieces, [&](int piece) {
+    const auto pair = load<VectorOf<float, 2>>(partial_moments(call, plan, piece) + 2 * group);
+    const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * plan.piece_pixels;
+    const std::int64_t pixels = left < plan.piece_pixels ? left : plan.piece_pixels;
+    return Moments{pair.value[0], pair.value[1], static_cast<float>(pixels * per_group)};
+  });
+}
+
+/// Where a group's mean and inverse deviation lie, once merged: behind the moments of all pieces.
+I2I_DEVICE float* merged_moments(const GroupNormSilu& call, const GroupNormPlan& plan, int group) {
+  const std::int64_t pieces = call.images * plan.pieces;
+  return call.workspace + ((pieces + blockIdx.z) * call.groups + group) * 2;
+}
+
+/// One warp a group. Grid: groups / 8, 1, images.
+I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_merge_kernel(GroupNormSilu call, GroupNormPlan plan) {
+  const int group = static_cast<int>((blockIdx.x * kGroupNormThreads + threadIdx.x) / kWarp);
+  if (group >= call.groups) return;  // with its whole warp; there is no barrier
+  const Moments moments = moments_of_pieces(call, plan, group);
+  if (threadIdx.x % kWarp == 0)
+    store(merged_moments(call, plan, group), VectorOf<float, 2>{{moments.mean, inverse_deviation(moments, call.eps)}});
+}
+
 template <typename T, int V>
 I2I_GLOBAL __launch_bounds__(kGroupNormThreads, 3) group_norm_apply_kernel(GroupNormSilu call, GroupNormPlan plan) {
   const int per_group = call.channels / call.groups, groups = plan.run / per_group;
@@ -342,17 +372,20 @@ I2I_GLOBAL __launch_bounds__(kGroupNormThreads, 3) group_norm_apply_kernel(Group
   const GroupNormBlock<T> block = piece_of<T>(call, plan, &offset);
   float* group_mean = &dyn_smem<float>();
   float* group_scale = group_mean + groups;
-  for (int group = static_cast<int>(threadIdx.x) / kWarp; group < groups; group += kGroupNormThreads / kWarp) {
-    const int place = 2 * (static_cast<int>(blockIdx.y) * groups + group);
-    const Moments moments = merge_in_warp(plan.pieces, [&](int piece) {
-      const auto pair = load<VectorOf<float, 2>>(partial_moments(call, plan, piece) + place);
-      const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * plan.piece_pixels;
-      const std::int64_t pixels = left < plan.piece_pixels ? left : plan.piece_pixels;
-      return Moments{pair.value[0], pair.value[1], static_cast<float>(pixels * per_group)};
-    });
-    if (threadIdx.x % kWarp == 0) {
-      group_mean[group] = moments.mean;
-      group_scale[group] = inverse_deviation(moments, call.eps);
+  const int first_group = static_cast<int>(blockIdx.y) * groups;
+  if (plan.merges_apart) {
+    for (int group = static_cast<int>(threadIdx.x); group < groups; group += kGroupNormThreads) {
+      const auto pair = load<VectorOf<float, 2>>(merged_moments(call, plan, first_group + group));
+      group_mean[group] = pair.value[0];
+      group_scale[group] = pair.value[1];
+    }
+  } else {
+    for (int group = static_cast<int>(threadIdx.x) / kWarp; group < groups; group += kGroupNormThreads / kWarp) {
+      const Moments moments = moments_of_pieces(call, plan, first_group + group);
+      if (threadIdx.x % kWarp == 0) {
+        group_mean[group] = moments.mean;
+        group_scale[group] = inverse_deviation(moments, call.eps);
+      }
     }
   }
   __syncthreads();
@@ -373,6 +406,12 @@ inline cudaError_t launch_group_norm_by(const GroupNormSilu& call, const GroupNo
   const cudaError_t first = launch("group_norm_partial", group_norm_partial_kernel<T, V>, grid, block,
                                    plan.dynamic_bytes, stream, call, plan);
   if (first != cudaSuccess) return first;
+  if (plan.merges_apart) {
+    constexpr int kGroupsOfABlock = kGroupNormThreads / kWarp;
+    const dim3 groups(static_cast<unsigned>((call.groups + kGroupsOfABlock - 1) / kGroupsOfABlock), 1, images);
+    const cudaError_t merged = launch("group_norm_merge", group_norm_merge_kernel, groups, block, 0, stream, call, plan);
+    if (merged != cudaSuccess) return merged;
+  }
   return launch("group_norm_apply", group_norm_apply_kernel<T, V>, grid, block, plan.dynamic_bytes, stream, call, plan);
 }
 

@@ -29,6 +29,9 @@ struct GroupNormSilu {
   /// Shared memory that a block may take, at most 227 KiB on an H100 and 99 KiB on the smallest GPU we serve. Where a
   /// group's slice of the image does not fit, partial sums go through the workspace and the input is read twice.
   std::size_t shared_bytes = 96 * 1024;
+  /// Of images with so many pixels or more the partial sums are merged by a kernel of their own, and there are more of
+  /// them: else what every block merges again would be long beside its share of the pixels.
+  std::int64_t merge_pixels = std::int64_t{1} << 16;
 };
 
 /// The workspace that this call needs; 0 where one pass does. Only sizes, type and alignment of the pointers count.
