@@ -1,5 +1,5 @@
-// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours;
-// GEGLU and GELU inside products of ours.
+// linear and conv2d: the product by cuBLAS or cuDNN through libtorch, what stands around it by one kernel of ours, or
+// inside a cuDNN graph; GEGLU and GELU inside products of ours.
 #include <ATen/ATen.h>
 
 #include "optimized/ops.h"
@@ -8,6 +8,7 @@
 #include "optimized/ops/cuda/interleave_upsampled.h"
 #include "optimized/ops/cuda/linear.h"
 #include "optimized/ops/cuda/torch/binding.h"
+#include "optimized/ops/cuda/torch/cudnn_convolution.h"
 
 namespace i2i::cuda_ops {
 namespace {
@@ -74,15 +75,21 @@ at::Tensor plain(const at::Tensor& rows, const at::Tensor& weight, const Optiona
   return parts[0] * at::gelu(parts[1]);
 }
 
+/// What a convolution with equal padding on all sides reads.
+struct Padded {
+  at::Tensor input;
+  std::int64_t padding;
+};
+
 /// Zeros above and left, and as many below and right as make `out` (kernel x kernel windows, `stride` apart).
-at::Tensor padded_convolution(const at::Tensor& input, const at::Tensor& weight, std::int64_t kernel,
-                              std::int64_t stride, std::int64_t before, const at::Tensor& out) {
+Padded padded(const at::Tensor& input, std::int64_t kernel, std::int64_t stride, std::int64_t before,
+              const at::Tensor& out) {
   const std::int64_t below = (out.size(2) - 1) * stride + kernel - input.size(2) - before;
   const std::int64_t right = (out.size(3) - 1) * stride + kernel - input.size(3) - before;
   // A convolution with equal padding leaves out what a stride does not reach.
   const auto same = [&](std::int64_t after) { return after == before || (stride > 1 && after == before - 1); };
-  if (same(below) && same(right)) return convolution(input, weight, stride, before);
-  return convolution(at::constant_pad_nd(input, {before, right, before, below}), weight, stride, 0);
+  if (same(below) && same(right)) return {input, before};
+  return {at::constant_pad_nd(input, {before, right, before, below}), 0};
 }
 
 /// folded_upsample.h: four 2 x 2 convolutions of the small picture, as one with four times the channels; then one
@@ -148,7 +155,9 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
     return;
   }
   const at::Tensor read = upsample ? at::upsample_nearest2d(input, {out.size(2), out.size(3)}) : input;
-  epilogue(padded_convolution(read, weight, kernel, stride, pad_before, out), bias, residual, false, out, "conv2d");
+  const auto [x, padding] = padded(read, kernel, stride, pad_before, out);
+  if (cudnn_convolution(x, weight, bias, residual, stride, padding, out)) return;
+  epilogue(convolution(x, weight, stride, padding), bias, residual, false, out, "conv2d");
 }
 
 // cuDNN chooses its own algorithm.
