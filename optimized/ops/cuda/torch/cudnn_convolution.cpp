@@ -7,8 +7,10 @@
 #include <ATen/cudnn/Handle.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -80,8 +82,7 @@ struct Problem {
   cudnnDataType_t type;
   Sizes x, weight, out;  ///< [N,C,H,W] in channels-last memory
   std::int64_t stride, padding;
-  std::int64_t bias_images;  ///< 0: no bias
-  bool has_residual;
+  bool has_bias, has_residual;
 
   auto operator<=>(const Problem&) const = default;
 };
@@ -161,7 +162,7 @@ Descriptor& Plan::addition(const Descriptor& a, const Descriptor& b, const Descr
 }
 
 Descriptor& Plan::graph(cudnnHandle_t handle, const Problem& problem) {
-  const bool has_bias = problem.bias_images > 0, has_residual = problem.has_residual;
+  const bool has_bias = problem.has_bias, has_residual = problem.has_residual;
   // Every operation but the last makes what only the next one reads.
   const auto result = [&](Id id, bool is_last) -> Descriptor& {
     return is_last ? tensor(kOut, problem.type, problem.out) : tensor(id, CUDNN_DATA_FLOAT, problem.out, false);
@@ -176,13 +177,26 @@ Descriptor& Plan::graph(cudnnHandle_t handle, const Problem& problem) {
     sum = &to;
   };
   if (has_residual) add(tensor(kResidual, problem.type, problem.out), result(kWithResidual, !has_bias));
-  if (has_bias) add(tensor(kBias, problem.type, {problem.bias_images, problem.out[1], 1, 1}), result(kOut, true));
+  if (has_bias) add(tensor(kBias, problem.type, {1, problem.out[1], 1, 1}), result(kOut, true));
   Descriptor& made = make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   made.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, handle);
   made.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, static_cast<std::int64_t>(operations.size()),
            operations.data());
   made.finalize();
   return made;
+}
+
+/// An engine whose kernels are not in the library: a plan takes up to a second.
+bool compiles_at_run_time(cudnnBackendDescriptor_t configuration) {
+  const Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  cudnnBackendDescriptor_t raw = engine.raw();
+  std::int64_t count = 0;
+  check(cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
+                                 &raw));
+  std::array<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT> notes{};
+  engine.get(CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, std::ssize(notes), count, notes.data());
+  return std::find(notes.begin(), notes.begin() + count, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) !=
+         notes.begin() + count;
 }
 
 /// The fastest first, as mode A estimates it. Its fallback mode is not asked: what it would give is slower than the
@@ -206,6 +220,7 @@ std::vector<cudnnBackendDescriptor_t> Plan::engines(cudnnHandle_t handle, const 
 Plan::Plan(cudnnHandle_t handle, const Problem& problem) {
   cudnnStatus_t status = CUDNN_STATUS_NOT_SUPPORTED;
   for (const cudnnBackendDescriptor_t engine : engines(handle, problem)) {
+    if (compiles_at_run_time(engine)) continue;
     Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, handle);
     plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, engine);
@@ -246,12 +261,17 @@ struct Planned {
   std::string refusal;
 };
 
+std::string reason(const Refusal& refusal) {
+  cudaGetLastError();  // what cuDNN tried may have left one, and the next launch is asked for its own
+  return cudnnGetErrorString(refusal.status);
+}
+
 Planned planned(cudnnHandle_t handle, const Problem& problem) {
   Planned made;
   try {
     made.plan.emplace(handle, problem);
   } catch (const Refusal& refusal) {
-    made.refusal = cudnnGetErrorString(refusal.status);
+    made.refusal = reason(refusal);
   }
   return made;
 }
@@ -280,13 +300,6 @@ bool fits(const at::Tensor& tensor, at::ScalarType type) {
 
 Sizes sizes_of(const at::Tensor& tensor) { return {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)}; }
 
-/// As many rows as a graph can have, one or one an image. @param bias  [O] or [S,O]
-at::Tensor rows_for(const at::Tensor& bias, std::int64_t images) {
-  const std::int64_t rows = bias.dim() == 2 ? bias.size(0) : 1, channels = bias.size(-1);
-  if (rows == 1 || rows == images) return bias.view({rows, channels});
-  return bias.unsqueeze(1).expand({rows, images / rows, channels}).reshape({images, channels});
-}
-
 }  // namespace
 
 void use_cudnn_graphs(bool on) { graphs_are_used = on; }
@@ -300,13 +313,10 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
   if (!fits(x, type) || !fits(weight, type) || !fits(out, type) || overlap(out, x)) return false;
   if (has_residual && (!fits(*residual, type) || residual->sizes() != out.sizes() || overlap(out, *residual)))
     return false;
-  at::Tensor bias_rows;
-  if (has_bias) {
-    const std::int64_t rows = bias->dim() == 2 ? bias->size(0) : 1;
-    if (bias->scalar_type() != type || bias->numel() != rows * out.size(1) || out.size(0) % rows != 0) return false;
-    bias_rows = rows_for(*bias, out.size(0));
-    if (!bias_rows.is_contiguous() || !is_aligned(bias_rows)) return false;
-  }
+  // With a bias per image there are only engines that cuDNN compiles at run time.
+  if (has_bias &&
+      (bias->numel() != out.size(1) || bias->scalar_type() != type || !bias->is_contiguous() || !is_aligned(*bias)))
+    return false;
 
   const cudnnHandle_t handle = at::native::getCudnnHandle();  // this thread's, on the current stream
   const Problem problem{reinterpret_cast<std::uintptr_t>(handle),
@@ -316,7 +326,7 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
                         sizes_of(out),
                         stride,
                         padding,
-                        has_bias ? bias_rows.size(0) : 0,
+                        has_bias,
                         has_residual};
   const auto refuse = [&](const std::string& why) {
     count_substitute("convolution and bias as one cuDNN graph",
@@ -336,12 +346,12 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
   if (!entry.refusal.empty()) return refuse(entry.refusal);
   std::vector<std::pair<std::int64_t, void*>> memory{
       {kX, x.data_ptr()}, {kWeight, weight.data_ptr()}, {kOut, out.data_ptr()}};
-  if (has_bias) memory.emplace_back(kBias, bias_rows.data_ptr());
+  if (has_bias) memory.emplace_back(kBias, bias->data_ptr());
   if (has_residual) memory.emplace_back(kResidual, residual->data_ptr());
   try {
     entry.plan->run(handle, memory, x);
   } catch (const Refusal& refusal) {
-    entry.refusal = cudnnGetErrorString(refusal.status);
+    entry.refusal = reason(refusal);
     return refuse(entry.refusal);
   }
   return true;
