@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,12 +29,13 @@ constexpr std::int64_t kAlignment = 16;  // bytes, of every tensor of a graph
 thread_local bool graphs_are_used = false;
 
 /// What cuDNN says where it makes or runs no such graph: the reason of a substitute.
-struct Refusal {
-  cudnnStatus_t status;
+class Refusal : public std::runtime_error {
+ public:
+  explicit Refusal(cudnnStatus_t status) : std::runtime_error(cudnnGetErrorString(status)) {}
 };
 
 void check(cudnnStatus_t status) {
-  if (status != CUDNN_STATUS_SUCCESS) throw Refusal{status};
+  if (status != CUDNN_STATUS_SUCCESS) throw Refusal(status);
 }
 
 /// A backend descriptor, destroyed with this.
@@ -50,8 +52,10 @@ class Descriptor {
 
   cudnnBackendDescriptor_t raw() const { return raw_; }
 
-  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count, const void* values) {
-    check(cudnnBackendSetAttribute(raw_, name, type, count, values));
+  template <typename Value>
+  void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t count,
+           const Value* values) {
+    check(cudnnBackendSetAttribute(raw_, name, type, count, static_cast<const void*>(values)));
   }
   template <typename Value>
   void set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, const Value& value) {
@@ -61,9 +65,10 @@ class Descriptor {
     set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, other.raw_);
   }
   /// @param count  becomes how many there are, of which `room` at most are written
+  template <typename Value>
   void get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t room, std::int64_t& count,
-           void* values) const {
-    check(cudnnBackendGetAttribute(raw_, name, type, room, &count, values));
+           Value* values) const {
+    check(cudnnBackendGetAttribute(raw_, name, type, room, &count, static_cast<void*>(values)));
   }
   void finalize() { check(cudnnBackendFinalize(raw_)); }
 
@@ -192,15 +197,15 @@ bool compiles_at_run_time(cudnnBackendDescriptor_t configuration) {
   cudnnBackendDescriptor_t raw = engine.raw();
   std::int64_t count = 0;
   check(cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
-                                 &raw));
+                                 static_cast<void*>(&raw)));
   std::array<cudnnBackendBehaviorNote_t, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT> notes{};
   engine.get(CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, std::ssize(notes), count, notes.data());
   return std::find(notes.begin(), notes.begin() + count, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) !=
          notes.begin() + count;
 }
 
-/// The fastest first, as mode A estimates it. Its fallback mode is not asked: what it would give is slower than the
-/// convolution that libtorch chooses with our kernel after it.
+/// The fastest first, as mode A estimates it. The fallback mode is not asked: its engines are there to work, and the
+/// other way, libtorch's choice with our kernel after it, does that too.
 std::vector<cudnnBackendDescriptor_t> Plan::engines(cudnnHandle_t handle, const Problem& problem) {
   const Descriptor& whole = graph(handle, problem);
   Descriptor& heuristics = make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
@@ -208,8 +213,8 @@ std::vector<cudnnBackendDescriptor_t> Plan::engines(cudnnHandle_t handle, const 
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, CUDNN_HEUR_MODE_A);
   heuristics.finalize();
   std::int64_t count = 0;
-  heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, count, nullptr);
   std::vector<cudnnBackendDescriptor_t> found;
+  heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, count, found.data());
   for (std::int64_t i = 0; i < count; ++i) found.push_back(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).raw());
   if (count > 0)
     heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, count, found.data());
@@ -234,7 +239,7 @@ Plan::Plan(cudnnHandle_t handle, const Problem& problem) {
     }
     status = CUDNN_STATUS_NOT_SUPPORTED;
   }
-  throw Refusal{status};
+  throw Refusal(status);
 }
 
 void Plan::run(cudnnHandle_t handle, const std::vector<std::pair<std::int64_t, void*>>& memory,
@@ -263,7 +268,7 @@ struct Planned {
 
 std::string reason(const Refusal& refusal) {
   cudaGetLastError();  // what cuDNN tried may have left one, and the next launch is asked for its own
-  return cudnnGetErrorString(refusal.status);
+  return refusal.what();
 }
 
 Planned planned(cudnnHandle_t handle, const Problem& problem) {
@@ -313,7 +318,7 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
   if (!fits(x, type) || !fits(weight, type) || !fits(out, type) || overlap(out, x)) return false;
   if (has_residual && (!fits(*residual, type) || residual->sizes() != out.sizes() || overlap(out, *residual)))
     return false;
-  // With a bias per image there are only engines that cuDNN compiles at run time.
+  // With a bias per image cuDNN 9.19 names no engine for sm_90 but those that it compiles at run time.
   if (has_bias &&
       (bias->numel() != out.size(1) || bias->scalar_type() != type || !bias->is_contiguous() || !is_aligned(*bias)))
     return false;
