@@ -95,6 +95,7 @@ class OptimizedPipeline final : public Pipeline {
 
 Result OptimizedPipeline::generate(const Request& request, const Image& source, const GenerateOptions& options) try {
   const PlainDispatch plain(backend_);
+  if (backend_ != nullptr) backend_->use_cudnn_graphs(runtimes_.features().cudnn_graph);
   watch_.start();
   Result result = run(request, source, options);
   watch_.finish(result);

@@ -73,6 +73,9 @@ class CudaBackend {
   /// @param most  captures that are kept; the one that was not used for longest goes first
   virtual std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) = 0;
 
+  /// Whether convolutions that this thread launches from here on take bias and residual into one cuDNN graph.
+  virtual void use_cudnn_graphs(bool on) = 0;
+
   /// Starts `work` after everything that was launched before it. Until it is joined nobody writes what it reads, and
   /// buffers that it takes are its own.
   virtual std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) = 0;

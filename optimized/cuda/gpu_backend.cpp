@@ -18,6 +18,7 @@
 #include "optimized/cuda/backend.h"
 #include "optimized/cuda/recently_used.h"
 #include "optimized/ops/cuda/torch/binding.h"
+#include "optimized/ops/cuda/torch/cudnn_convolution.h"
 
 namespace i2i {
 namespace cuda_ops {
@@ -210,6 +211,7 @@ class GpuBackend final : public CudaBackend {
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<CudaGraphs>(most, marks_);
   }
+  void use_cudnn_graphs(bool on) override { cuda_ops::use_cudnn_graphs(on); }
 
   std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
     if (!side_) side_ = c10::cuda::getStreamFromPool();

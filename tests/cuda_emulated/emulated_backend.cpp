@@ -101,6 +101,7 @@ class EmulatedBackend final : public CudaBackend {
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<RememberedWork>(most, [this] { return mark(); });
   }
+  void use_cudnn_graphs(bool) override {}  // there is no cuDNN here
   std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
     return std::make_unique<LateWork>(work);
   }

@@ -1,16 +1,25 @@
 // linear: by cuBLASLt with bias and residual inside, or, with GELU or GEGLU, as a product of ours where that is faster.
-// conv2d: by cuDNN through libtorch, what stands around it by one kernel of ours.
+// conv2d: one cuDNN graph with bias and residual inside, or cuDNN through libtorch and one kernel of ours after it.
 #include <ATen/ATen.h>
 
 #include "optimized/ops.h"
 #include "optimized/ops/cuda/conv_epilogue.h"
 #include "optimized/ops/cuda/gated_gelu.h"
 #include "optimized/ops/cuda/geglu.h"
+#include "optimized/ops/cuda/interleave_upsampled.h"
 #include "optimized/ops/cuda/linear.h"
 #include "optimized/ops/cuda/torch/binding.h"
+#include "optimized/ops/cuda/torch/cudnn_convolution.h"
 
 namespace i2i::cuda_ops {
 namespace {
+
+/// @return S of a bias [S,O], whose rows serve as many images each; 1 of a bias [O] or none
+int rows_of_bias(const OptionalTensor& bias, const Rows& out, const char* name) {
+  const int rows = bias.has_value() && bias->dim() == 2 ? static_cast<int>(bias->size(0)) : 1;
+  TORCH_CHECK(rows > 0 && out.images % rows == 0, name, ": ", rows, " biases for ", out.images, " images");
+  return rows;
+}
 
 /// out = act(input + bias) + residual; `input` may be `out`. @param bias  [O] or [S,O]
 void epilogue(const at::Tensor& input, const OptionalTensor& bias, const OptionalTensor& residual, bool silu,
@@ -20,14 +29,13 @@ void epilogue(const at::Tensor& input, const OptionalTensor& bias, const Optiona
               out.sizes());
   cuda::ConvEpilogue call{};
   call.input = x.data;
-  call.bias_rows = bias.has_value() && bias->dim() == 2 ? static_cast<int>(bias->size(0)) : 1;
+  call.bias_rows = rows_of_bias(bias, y, name);
   call.bias = like_rows(bias, x, std::int64_t{call.bias_rows} * x.width, name);
   call.residual = like_rows(residual, x, x.count * x.width, name);
   call.out = y.data;
   call.type = x.type;
   // Rows that share their bias may be cut into images of any size.
   call.images = call.bias_rows > 1 ? y.images : 1;
-  TORCH_CHECK(y.images % call.bias_rows == 0, name, ": ", call.bias_rows, " biases for ", y.images, " images");
   call.pixels = x.count / call.images;
   call.channels = x.width;
   call.silu = silu;
@@ -80,31 +88,46 @@ at::Tensor plain(const at::Tensor& rows, const at::Tensor& weight, const Optiona
   return parts[0] * at::gelu(parts[1]);
 }
 
+/// What a convolution with equal padding on all sides reads.
+struct Padded {
+  at::Tensor input;
+  std::int64_t padding;
+};
+
 /// Zeros above and left, and as many below and right as make `out` (kernel x kernel windows, `stride` apart).
-at::Tensor padded_convolution(const at::Tensor& input, const at::Tensor& weight, std::int64_t kernel,
-                              std::int64_t stride, std::int64_t before, const at::Tensor& out) {
+Padded padded(const at::Tensor& input, std::int64_t kernel, std::int64_t stride, std::int64_t before,
+              const at::Tensor& out) {
   const std::int64_t below = (out.size(2) - 1) * stride + kernel - input.size(2) - before;
   const std::int64_t right = (out.size(3) - 1) * stride + kernel - input.size(3) - before;
   // A convolution with equal padding leaves out what a stride does not reach.
   const auto same = [&](std::int64_t after) { return after == before || (stride > 1 && after == before - 1); };
-  if (same(below) && same(right)) return convolution(input, weight, stride, before);
-  return convolution(at::constant_pad_nd(input, {before, right, before, below}), weight, stride, 0);
+  if (same(below) && same(right)) return {input, before};
+  return {at::constant_pad_nd(input, {before, right, before, below}), 0};
 }
 
-/// folded_upsample.h: four 2 x 2 convolutions of the small picture, as one with four times the channels, whose results
-/// interleave. @param weight  [4 O,I,2,2], output channels by (dy, dx, o)
-void folded_convolution(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& out) {
+/// folded_upsample.h: four 2 x 2 convolutions of the small picture, as one with four times the channels; then one
+/// kernel interleaves their results and adds bias and residual.
+/// @param weight  [4 O,I,2,2], output channels by (dy, dx, o)
+void folded_convolution(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
+                        const OptionalTensor& residual, const at::Tensor& out) {
   const std::int64_t channels = out.size(1), height = input.size(2), width = input.size(3);
   TORCH_CHECK(out.size(2) == 2 * height && out.size(3) == 2 * width && weight.size(0) == 4 * channels,
               "conv2d: folded weight ", weight.sizes(), " for ", input.sizes(), " to ", out.sizes());
   const at::Tensor all = convolution(input, weight, 1, 1);  // [N,4 O,H + 1,W + 1]
-  for (std::int64_t dy = 0; dy < 2; ++dy) {
-    for (std::int64_t dx = 0; dx < 2; ++dx) {
-      out.slice(2, dy, {}, 2)
-          .slice(3, dx, {}, 2)
-          .copy_(all.narrow(1, (2 * dy + dx) * channels, channels).narrow(2, dy, height).narrow(3, dx, width));
-    }
-  }
+  const Rows x = rows_of(all, "folded conv2d"), y = rows_of(out, "conv2d");
+  TORCH_CHECK(x.type == y.type, "conv2d: ", all.scalar_type(), " to ", out.scalar_type());
+  cuda::InterleaveUpsampled call{};
+  call.input = x.data;
+  call.bias_rows = rows_of_bias(bias, y, "conv2d");
+  call.bias = like_rows(bias, y, std::int64_t{call.bias_rows} * y.width, "conv2d");
+  call.residual = like_rows(residual, y, y.count * y.width, "conv2d");
+  call.out = y.data;
+  call.type = y.type;
+  call.images = y.images;
+  call.height = static_cast<int>(height);
+  call.width = static_cast<int>(width);
+  call.channels = y.width;
+  check_launched(cuda::interleave_upsampled(call, stream()), "conv2d");
 }
 
 }  // namespace
@@ -137,12 +160,13 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out) {
   if (upsample && weight.size(2) == 2) {
-    folded_convolution(input, weight, out);
-    epilogue(out, bias, residual, false, out, "conv2d");
+    folded_convolution(input, weight, bias, residual, out);
     return;
   }
   const at::Tensor read = upsample ? at::upsample_nearest2d(input, {out.size(2), out.size(3)}) : input;
-  epilogue(padded_convolution(read, weight, kernel, stride, pad_before, out), bias, residual, false, out, "conv2d");
+  const auto [x, padding] = padded(read, kernel, stride, pad_before, out);
+  if (cudnn_convolution(x, weight, bias, residual, stride, padding, out)) return;
+  epilogue(convolution(x, weight, stride, padding), bias, residual, false, out, "conv2d");
 }
 
 // cuDNN chooses its own algorithm.
