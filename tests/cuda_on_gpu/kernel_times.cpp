@@ -20,6 +20,7 @@
 #include "optimized/ops/cuda/gated_gelu.h"
 #include "optimized/ops/cuda/geglu.h"
 #include "optimized/ops/cuda/group_norm_silu.h"
+#include "optimized/ops/cuda/interleave_upsampled.h"
 #include "optimized/ops/cuda/layer_norm.h"
 #include "optimized/ops/cuda/linear.h"
 #include "optimized/ops/cuda/vae_attention.h"
@@ -171,6 +172,25 @@ Case epilogue_case(int images, int pixels, int channels) {
           }};
 }
 
+Case interleave_case(int images, int height, int width, int channels) {
+  const double elements = 4.0 * images * height * width * channels;
+  return {"interleave_upsampled " + std::to_string(images) + "x" + std::to_string(height) + "x" +
+              std::to_string(width) + "x" + std::to_string(channels),
+          2 * elements * kElement, 0, [=](Memory& memory) {
+            const InterleaveUpsampled call{memory.of(4.0 * images * (height + 1) * (width + 1) * channels * kElement),
+                                           memory.of(channels * kElement),
+                                           nullptr,
+                                           memory.of(elements * kElement),
+                                           kType,
+                                           images,
+                                           1,
+                                           height,
+                                           width,
+                                           channels};
+            return [=] { return interleave_upsampled(call, nullptr); };
+          }};
+}
+
 Case concat_case(int rows, int a, int b) {
   const double elements = double(rows) * (a + b);
   return {"concat_channels " + std::to_string(rows) + "x" + std::to_string(a) + "+" + std::to_string(b),
@@ -208,6 +228,8 @@ std::vector<Case> all_cases() {
           product_case(false, 2 * 1024, 1280, 3840),
           product_case(false, 2 * 1024, 5120, 1280),
           epilogue_case(2, 64 * 64, 640),
+          interleave_case(2, 32, 32, 1280),
+          interleave_case(1, 512, 512, 256),
           concat_case(2 * 64 * 64, 640, 640)};
 }
 
