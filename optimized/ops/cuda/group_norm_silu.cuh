@@ -51,15 +51,16 @@ inline GroupNormPlan plan_group_norm(const GroupNormSilu& call) {
 
   // Wide runs read longer stretches; pieces bring enough blocks for every multiprocessor, yet few enough to be merged by
   // each block that applies them, and each long enough for its threads to read their weights once for at least eight
-  // pixels. Large pictures take as many blocks as keep the last ones short, and are merged once.
+  // pixels. Large pictures are merged once, and cut into nine blocks for each of an H100's 132 multiprocessors: three
+  // times the three that fit there.
   plan.merges_apart = call.pixels >= call.merge_pixels;
   constexpr std::int64_t kLeastOfAThread = 8;
-  const std::int64_t kWantedBlocks = plan.merges_apart ? 2048 : 512, kMostPieces = plan.merges_apart ? 2048 : 128;
+  const std::int64_t wanted_blocks = plan.merges_apart ? 9 * 132 : 512, most_pieces = plan.merges_apart ? 9 * 132 : 128;
   while (plan.run * 2 <= 64 * plan.vector && call.channels % (plan.run * 2) == 0) plan.run *= 2;
   const std::int64_t others = call.images * (call.channels / plan.run), columns = plan.run / plan.vector;
   const std::int64_t least = kLeastOfAThread * (columns < kGroupNormThreads ? kGroupNormThreads / columns : 1);
   const std::int64_t pieces =
-      std::max<std::int64_t>(std::min({(kWantedBlocks + others - 1) / others, kMostPieces, call.pixels / least}), 1);
+      std::max<std::int64_t>(std::min({(wanted_blocks + others - 1) / others, most_pieces, call.pixels / least}), 1);
   plan.piece_pixels = static_cast<int>((call.pixels + pieces - 1) / pieces);
   plan.pieces = static_cast<int>((call.pixels + plan.piece_pixels - 1) / plan.piece_pixels);
   plan.dynamic_bytes = tables();
@@ -339,15 +340,12 @@ I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_partial_kernel(GroupN
   });
 }
 
-/// The moments of a group in all pieces of this block's image; the whole warp calls it.
-I2I_DEVICE Moments moments_of_pieces(const GroupNormSilu& call, const GroupNormPlan& plan, int group) {
-  const int per_group = call.channels / call.groups;
-  return merge_in_warp(plan.pieces, [&](int piece) {
-    const auto pair = load<VectorOf<float, 2>>(partial_moments(call, plan, piece) + 2 * group);
-    const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * plan.piece_pixels;
-    const std::int64_t pixels = left < plan.piece_pixels ? left : plan.piece_pixels;
-    return Moments{pair.value[0], pair.value[1], static_cast<float>(pixels * per_group)};
-  });
+/// The moments of a group in one piece of this block's image.
+I2I_DEVICE Moments moments_of_piece(const GroupNormSilu& call, const GroupNormPlan& plan, int group, int piece) {
+  const auto pair = load<VectorOf<float, 2>>(partial_moments(call, plan, piece) + 2 * group);
+  const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * plan.piece_pixels;
+  const std::int64_t pixels = left < plan.piece_pixels ? left : plan.piece_pixels;
+  return {pair.value[0], pair.value[1], static_cast<float>(pixels * (call.channels / call.groups))};
 }
 
 /// Where a group's mean and inverse deviation lie, once merged: behind the moments of all pieces.
@@ -356,12 +354,26 @@ I2I_DEVICE float* merged_moments(const GroupNormSilu& call, const GroupNormPlan&
   return call.workspace + ((pieces + blockIdx.z) * call.groups + group) * 2;
 }
 
-/// One warp a group. Grid: groups / 8, 1, images.
+/// A block a group, since the pieces are hundreds and each read is a wait. Grid: groups, 1, images.
 I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_merge_kernel(GroupNormSilu call, GroupNormPlan plan) {
-  const int group = static_cast<int>((blockIdx.x * kGroupNormThreads + threadIdx.x) / kWarp);
-  if (group >= call.groups) return;  // with its whole warp; there is no barrier
-  const Moments moments = moments_of_pieces(call, plan, group);
-  if (threadIdx.x % kWarp == 0)
+  constexpr int kWarps = kGroupNormThreads / kWarp;
+  const int group = static_cast<int>(blockIdx.x);
+  const float origin = moments_of_piece(call, plan, group, 0).mean;
+  float offset = 0, count = 0, squares = 0;
+  for (int piece = static_cast<int>(threadIdx.x); piece < plan.pieces; piece += kGroupNormThreads) {
+    const Moments part = moments_of_piece(call, plan, group, piece);
+    offset += part.count * (part.mean - origin);
+    count += part.count;
+  }
+  count = block_sum<kWarps>(count);
+  const float mean = origin + block_sum<kWarps>(offset) / count;
+  for (int piece = static_cast<int>(threadIdx.x); piece < plan.pieces; piece += kGroupNormThreads) {
+    const Moments part = moments_of_piece(call, plan, group, piece);
+    const float d = part.mean - mean;
+    squares += part.squares + part.count * d * d;
+  }
+  const Moments moments{mean, block_sum<kWarps>(squares), count};
+  if (threadIdx.x == 0)
     store(merged_moments(call, plan, group), VectorOf<float, 2>{{moments.mean, inverse_deviation(moments, call.eps)}});
 }
 
@@ -381,7 +393,8 @@ I2I_GLOBAL __launch_bounds__(kGroupNormThreads, 3) group_norm_apply_kernel(Group
     }
   } else {
     for (int group = static_cast<int>(threadIdx.x) / kWarp; group < groups; group += kGroupNormThreads / kWarp) {
-      const Moments moments = moments_of_pieces(call, plan, first_group + group);
+      const Moments moments = merge_in_warp(
+          plan.pieces, [&](int piece) { return moments_of_piece(call, plan, first_group + group, piece); });
       if (threadIdx.x % kWarp == 0) {
         group_mean[group] = moments.mean;
         group_scale[group] = inverse_deviation(moments, call.eps);
@@ -407,8 +420,7 @@ inline cudaError_t launch_group_norm_by(const GroupNormSilu& call, const GroupNo
                                    plan.dynamic_bytes, stream, call, plan);
   if (first != cudaSuccess) return first;
   if (plan.merges_apart) {
-    constexpr int kGroupsOfABlock = kGroupNormThreads / kWarp;
-    const dim3 groups(static_cast<unsigned>((call.groups + kGroupsOfABlock - 1) / kGroupsOfABlock), 1, images);
+    const dim3 groups(static_cast<unsigned>(call.groups), 1, images);
     const cudaError_t merged = launch("group_norm_merge", group_norm_merge_kernel, groups, block, 0, stream, call, plan);
     if (merged != cudaSuccess) return merged;
   }
