@@ -1,4 +1,6 @@
 // resize_lanczos: Pillow's resampling (src/libImaging/Resample.c) in its fixed-point form, byte for byte.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -57,28 +59,33 @@ std::vector<Window> windows(int in_size, int out_size) {
 
 std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255)); }
 
+constexpr std::int64_t kRowsOfATask = 16;
+
 Image resize_horizontally(const Image& image, int width) {
   const std::vector<Window> columns = windows(image.width, width);
   Image result{width, image.height, {}};
-  result.rgb.resize(std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(image.height));
-  std::uint8_t* out = result.rgb.data();
-  for (int y = 0; y < image.height; ++y) {
-    const std::uint8_t* row =
-        image.rgb.data() + std::size_t{3} * static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width);
-    for (const Window& window : columns) {
-      std::int32_t red = kHalf, green = kHalf, blue = kHalf;
-      const std::uint8_t* in = row + std::ptrdiff_t{3} * window.first;
-      for (const std::int32_t weight : window.weights) {
-        red += weight * in[0];
-        green += weight * in[1];
-        blue += weight * in[2];
-        in += 3;
+  const std::size_t in_bytes = std::size_t{3} * static_cast<std::size_t>(image.width),
+                    out_bytes = std::size_t{3} * static_cast<std::size_t>(width);
+  result.rgb.resize(out_bytes * static_cast<std::size_t>(image.height));
+  at::parallel_for(0, image.height, kRowsOfATask, [&](std::int64_t first, std::int64_t last) {
+    std::uint8_t* out = result.rgb.data() + out_bytes * static_cast<std::size_t>(first);
+    for (std::int64_t y = first; y < last; ++y) {
+      const std::uint8_t* row = image.rgb.data() + in_bytes * static_cast<std::size_t>(y);
+      for (const Window& window : columns) {
+        std::int32_t red = kHalf, green = kHalf, blue = kHalf;
+        const std::uint8_t* in = row + std::ptrdiff_t{3} * window.first;
+        for (const std::int32_t weight : window.weights) {
+          red += weight * in[0];
+          green += weight * in[1];
+          blue += weight * in[2];
+          in += 3;
+        }
+        *out++ = to_byte(red);
+        *out++ = to_byte(green);
+        *out++ = to_byte(blue);
       }
-      *out++ = to_byte(red);
-      *out++ = to_byte(green);
-      *out++ = to_byte(blue);
     }
-  }
+  });
   return result;
 }
 
@@ -87,17 +94,20 @@ Image resize_vertically(const Image& image, int height) {
   const std::size_t row_bytes = std::size_t{3} * static_cast<std::size_t>(image.width);
   Image result{image.width, height, {}};
   result.rgb.resize(row_bytes * static_cast<std::size_t>(height));
-  std::uint8_t* out = result.rgb.data();
-  std::vector<std::int32_t> sums(row_bytes);
-  for (const Window& window : rows) {
-    std::fill(sums.begin(), sums.end(), kHalf);
-    const std::uint8_t* in = image.rgb.data() + row_bytes * static_cast<std::size_t>(window.first);
-    for (const std::int32_t weight : window.weights) {
-      for (std::size_t x = 0; x < row_bytes; ++x) sums[x] += weight * in[x];
-      in += row_bytes;
+  at::parallel_for(0, height, kRowsOfATask, [&](std::int64_t first, std::int64_t last) {
+    std::uint8_t* out = result.rgb.data() + row_bytes * static_cast<std::size_t>(first);
+    std::vector<std::int32_t> sums(row_bytes);
+    for (std::int64_t y = first; y < last; ++y) {
+      const Window& window = rows[static_cast<std::size_t>(y)];
+      std::fill(sums.begin(), sums.end(), kHalf);
+      const std::uint8_t* in = image.rgb.data() + row_bytes * static_cast<std::size_t>(window.first);
+      for (const std::int32_t weight : window.weights) {
+        for (std::size_t x = 0; x < row_bytes; ++x) sums[x] += weight * in[x];
+        in += row_bytes;
+      }
+      out = std::transform(sums.begin(), sums.end(), out, to_byte);
     }
-    out = std::transform(sums.begin(), sums.end(), out, to_byte);
-  }
+  });
   return result;
 }
 
