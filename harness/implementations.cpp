@@ -82,7 +82,7 @@ FeatureChoice parse_features(const std::string& text) {
     if (name.empty() || name == "default") continue;
     if (name == "all") {
       for (const FeatureDescription& feature : known_features()) {
-        if (feature.exact || !on) choice.switches[feature.name] = on;
+        if (feature.by_default || !on) choice.switches[feature.name] = on;
       }
       if (!on) choice.savings = {};
       continue;

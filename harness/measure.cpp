@@ -8,6 +8,7 @@
 #include <string>
 
 #include "harness/statistics.h"
+#include "optimized/cuda/backend.h"
 
 namespace i2i {
 namespace {
@@ -43,6 +44,20 @@ std::int64_t PeakMemory::added_bytes() const {
 std::int64_t PeakMemory::kept_bytes() const {
   malloc_trim(0);
   return status_bytes("VmRSS") - resident_at_start_ - (mapped_bytes() - mapped_at_start_);
+}
+
+PeakDeviceMemory::PeakDeviceMemory(CudaBackend* gpu) : gpu_(gpu) {
+  if (gpu_ == nullptr) return;
+  gpu_->watch_peak();
+  allocated_at_start_ = gpu_->memory().allocated_bytes;
+}
+
+std::int64_t PeakDeviceMemory::added_bytes() const {
+  return gpu_ == nullptr ? 0 : gpu_->memory().peak_bytes - allocated_at_start_;
+}
+
+std::int64_t PeakDeviceMemory::kept_bytes() const {
+  return gpu_ == nullptr ? 0 : gpu_->memory().allocated_bytes - allocated_at_start_;
 }
 
 ImplementationRow summarize_runs(const std::string& implementation, const std::vector<Result>& runs) {

@@ -9,6 +9,8 @@
 
 namespace i2i {
 
+class CudaBackend;
+
 /// Peak of the process's resident memory above what was resident when the watch began. Uses Linux's own counter
 /// (/proc/self/clear_refs 5 resets VmHWM), so it sees every allocator. Pages of mapped files do not count: the system
 /// drops and reads them as it likes, and implementations share them.
@@ -23,6 +25,19 @@ class PeakMemory {
 
  private:
   std::int64_t resident_at_start_ = 0, mapped_at_start_ = 0;
+};
+
+/// The same of a GPU's memory, as libtorch's allocator hands it out to both implementations. Without a GPU (null) all
+/// is 0.
+class PeakDeviceMemory {
+ public:
+  explicit PeakDeviceMemory(CudaBackend* gpu);
+  std::int64_t added_bytes() const;
+  std::int64_t kept_bytes() const;
+
+ private:
+  CudaBackend* gpu_;
+  std::int64_t allocated_at_start_ = 0;
 };
 
 /// Resident memory of the process at its highest so far; mapped checkpoint files count as far as they were read.

@@ -13,6 +13,7 @@
 #include "harness/presets.h"
 #include "harness/statistics.h"
 #include "interface/source_image.h"
+#include "optimized/cuda/backend.h"
 
 namespace i2i {
 namespace {
@@ -49,25 +50,6 @@ constexpr const char* kGpu = "cuda";
 
 bool is_latents(std::string_view name) { return name == "loop.latents_out"; }
 
-/// The first, traced run of one implementation.
-struct Checked {
-  Result result;
-  CollectingTrace trace{is_latents};
-  std::int64_t peak_bytes = 0;
-};
-
-// @param kept_bytes  what the pipeline held before; moves by what it keeps from this run or lets go
-void check_run(Checked& checked, Pipeline& pipeline, std::int64_t& kept_bytes, const Request& request,
-               const Image& source, GenerateOptions options) {
-  options.trace = &checked.trace;
-  const PeakMemory memory;
-  checked.result = pipeline.generate(request, source, options);
-  checked.peak_bytes = kept_bytes + memory.added_bytes();
-  const std::int64_t handed_out =
-      checked.trace.bytes() + static_cast<std::int64_t>(checked.result.images.nbytes());  // ours, not the pipeline's
-  kept_bytes = std::max<std::int64_t>(0, kept_bytes + memory.kept_bytes() - handed_out);
-}
-
 OperatorTimes profile_run(Pipeline& pipeline, const Request& request, const Image& source,
                           const GenerateOptions& options, const Roofline& roofline) {
   const OperatorProfile profile(roofline);
@@ -76,6 +58,34 @@ OperatorTimes profile_run(Pipeline& pipeline, const Request& request, const Imag
 }
 
 }  // namespace
+
+/// The first, traced run of one implementation.
+struct Runner::Checked {
+  Result result;
+  CollectingTrace trace{is_latents};
+  std::int64_t peak_bytes = 0, peak_device_bytes = 0;
+};
+
+CudaBackend* Runner::gpu() const {
+  return device_ == kGpu || reference_device_ == kGpu ? &cuda_backend(kGpu) : nullptr;
+}
+
+/// What the pipeline keeps moves by what it keeps from this run or lets go.
+Runner::Checked Runner::check(Loaded& loaded, const Request& request, const Image& source,
+                              GenerateOptions options) const {
+  Checked checked;
+  options.trace = &checked.trace;
+  const PeakMemory memory;
+  const PeakDeviceMemory device_memory(gpu());
+  checked.result = loaded.pipeline->generate(request, source, options);
+  checked.peak_bytes = loaded.kept_bytes + memory.added_bytes();
+  checked.peak_device_bytes = loaded.kept_device_bytes + device_memory.added_bytes();
+  const std::int64_t handed_out =
+      checked.trace.bytes() + static_cast<std::int64_t>(checked.result.images.nbytes());  // ours, not the pipeline's
+  loaded.kept_bytes = std::max<std::int64_t>(0, loaded.kept_bytes + memory.kept_bytes() - handed_out);
+  loaded.kept_device_bytes += device_memory.kept_bytes();
+  return checked;
+}
 
 const Model& Runner::model(const std::string& name, const std::vector<LoraFile>& loras) {
   if (loaded_model_name_ != name || loaded_loras_ != loras || loaded_model_ == nullptr) {
@@ -119,8 +129,10 @@ Runner::Loaded& Runner::loaded(const std::string& implementation, const std::str
     options.device = takes_features ? device_ : reference_device_;
     if (takes_features) options.features = std::move(switches);
     const PeakMemory memory;
+    const PeakDeviceMemory device_memory(gpu());
     slot.pipeline = make_pipeline(implementation, loaded_model_, options);
     slot.kept_bytes = std::max<std::int64_t>(0, memory.kept_bytes());
+    slot.kept_device_bytes = device_memory.kept_bytes();
   }
   return slot;
 }
@@ -144,9 +156,8 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     Loaded& loaded_optimized = loaded("optimized", cell.model, cell.dtype, features, cell.loras);
     Pipeline &reference = *loaded_reference.pipeline, &optimized = *loaded_optimized.pipeline;
 
-    Checked reference_check, optimized_check;
-    check_run(reference_check, reference, loaded_reference.kept_bytes, request, picture, options);
-    check_run(optimized_check, optimized, loaded_optimized.kept_bytes, request, picture, options);
+    const Checked reference_check = check(loaded_reference, request, picture, options),
+                  optimized_check = check(loaded_optimized, request, picture, options);
     const at::Tensor& images = reference_check.result.images;
     row.warnings = optimized_check.result.warnings;
     row.latents_drift = latents_drift(reference_check.trace, optimized_check.trace);
@@ -207,10 +218,12 @@ CellRow Runner::run(const Sweep& sweep, const Cell& cell) {
     row.implementations.back().operators = summarize_profiles(reference_profiles);
     row.implementations.back().cold_ms = reference_check.result.total_ms;
     row.implementations.back().peak_host_bytes = reference_check.peak_bytes;
+    row.implementations.back().peak_device_bytes = reference_check.peak_device_bytes;
     row.implementations.push_back(summarize_runs("optimized", optimized_runs));
     row.implementations.back().operators = summarize_profiles(optimized_profiles);
     row.implementations.back().cold_ms = optimized_check.result.total_ms;
     row.implementations.back().peak_host_bytes = optimized_check.peak_bytes;
+    row.implementations.back().peak_device_bytes = optimized_check.peak_device_bytes;
     row.speedup = paired_ratio(row.implementations[0].total_ms.samples, row.implementations[1].total_ms.samples);
     row.speedup_verdict = judge_ratio(*row.speedup);
   } catch (const Error& error) {

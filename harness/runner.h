@@ -18,6 +18,8 @@
 
 namespace i2i {
 
+class CudaBackend;
+
 /// CUDA's kernels executed on the CPU: agreement there is "emulated", and time says nothing.
 inline constexpr const char* kEmulatedDevice = "cuda-emulated";
 
@@ -52,8 +54,12 @@ class Runner {
   /// A pipeline of the loaded model, with what it keeps between runs: weights, their packed copies, buffers.
   struct Loaded {
     std::unique_ptr<Pipeline> pipeline;
-    std::int64_t kept_bytes = 0;
+    std::int64_t kept_bytes = 0, kept_device_bytes = 0;
   };
+  struct Checked;
+  Checked check(Loaded& loaded, const Request& request, const Image& source, GenerateOptions options) const;
+  /// Where either implementation computes on a GPU; else null.
+  CudaBackend* gpu() const;
   Loaded& loaded(const std::string& implementation, const std::string& model, const std::string& dtype,
                  const std::string& features, const std::vector<LoraFile>& loras);
   std::map<std::string, Loaded> pipelines_;

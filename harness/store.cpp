@@ -190,7 +190,8 @@ Report Store::report() const {
       "Each cell is checked before it is timed. Both implementations then take turns (A/B, B/A) in one process.",
       "Memory is what an implementation keeps (weights, packed copies, buffers) and what the cell's run adds to it at "
       "its "
-      "peak, on the host; what both share (libraries, weights in mapped files, source pictures) is in neither."};
+      "peak; what both share (libraries, weights in mapped files, source pictures) is in neither. On a GPU it is what "
+      "libtorch's allocator handed out."};
   if (const std::string resumed = meta("resumed"); !resumed.empty()) {
     report.notes.push_back(fmt::format(
         "The sweep was interrupted and resumed {} time(s); finished cells were not measured again.", resumed));

@@ -11,10 +11,12 @@ namespace i2i {
 
 const std::vector<FeatureDescription>& known_features() {
   static const std::vector<FeatureDescription> kKnown = {
-#define I2I_FEATURE(name, sentence) {#name, sentence, &Features::name, true},
-#define I2I_LOSSY_FEATURE(name, sentence) {#name, sentence, &Features::name, false},
+#define I2I_FEATURE(name, sentence) {#name, sentence, &Features::name, true, true},
+#define I2I_ASKED_FEATURE(name, sentence) {#name, sentence, &Features::name, true, false},
+#define I2I_LOSSY_FEATURE(name, sentence) {#name, sentence, &Features::name, false, false},
 #include "optimized/features.inc"
 #undef I2I_FEATURE
+#undef I2I_ASKED_FEATURE
 #undef I2I_LOSSY_FEATURE
   };
   return kKnown;

@@ -95,7 +95,8 @@ class OptimizedPipeline final : public Pipeline {
 
 Result OptimizedPipeline::generate(const Request& request, const Image& source, const GenerateOptions& options) try {
   const PlainDispatch plain(backend_);
-  if (backend_ != nullptr) backend_->use_cudnn_graphs(runtimes_.features().cudnn_graph);
+  if (backend_ != nullptr)
+    backend_->use_libraries(runtimes_.features().cudnn_graph, runtimes_.features().tuned_libraries);
   watch_.start();
   Result result = run(request, source, options);
   watch_.finish(result);

@@ -137,13 +137,13 @@ std::string readable(const testing::TestParamInfo<Case>& info) {
 }
 INSTANTIATE_TEST_SUITE_P(Families, EqualsReference, testing::ValuesIn(all_cases()), readable);
 
-/// Each exact feature alone off, and all off.
+/// Each exact feature alone off, or on where it is off, and all off.
 std::vector<std::pair<std::string, std::map<std::string, bool>>> feature_masks() {
   std::vector<std::pair<std::string, std::map<std::string, bool>>> masks;
   std::map<std::string, bool> none;
   for (const auto& feature : known_features()) {
     if (!feature.exact) continue;
-    masks.push_back({feature.name, {{feature.name, false}}});
+    masks.push_back({feature.name, {{feature.name, !feature.by_default}}});
     none[feature.name] = false;
   }
   masks.push_back({"all of them", none});
@@ -171,7 +171,8 @@ TEST(Features, EachMaskedAloneAndAllTogether) {
 TEST(Features, LossyOnesAreOffUnlessAskedForByName) {
   const Features defaults = make_features({});
   for (const auto& feature : known_features()) {
-    EXPECT_EQ(defaults.*feature.on, feature.exact) << feature.name;
+    EXPECT_EQ(defaults.*feature.on, feature.by_default) << feature.name;
+    EXPECT_TRUE(feature.exact || !feature.by_default) << feature.name;
     EXPECT_TRUE(make_features({{feature.name, true}}).*feature.on) << feature.name;
   }
 }

@@ -39,7 +39,10 @@ Rows scheduler_rows() {
 Rows feature_rows() {
   Rows rows;
   for (const FeatureDescription& feature : known_features()) {
-    rows.emplace_back(feature.name, fmt::format("{}: {}", feature.exact ? "exact, on" : "lossy, off unless asked for",
+    rows.emplace_back(feature.name, fmt::format("{}: {}",
+                                                feature.by_default ? "exact, on"
+                                                : feature.exact    ? "exact, off unless asked for"
+                                                                   : "lossy, off unless asked for",
                                                 feature.sentence));
   }
   for (const StepFeature& feature : step_features()) {

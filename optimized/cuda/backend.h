@@ -55,6 +55,8 @@ class SideWork {
 struct DeviceMemory {
   std::int64_t free_bytes = 0;
   std::int64_t total_bytes = 0;  ///< 0: not known
+  /// Of tensors, of everybody in this process who computes by libtorch; at most since watch_peak(). 0: not known
+  std::int64_t allocated_bytes = 0, peak_bytes = 0;
 };
 
 class CudaBackend {
@@ -73,8 +75,10 @@ class CudaBackend {
   /// @param most  captures that are kept; the one that was not used for longest goes first
   virtual std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) = 0;
 
-  /// Whether convolutions that this thread launches from here on take bias and residual into one cuDNN graph.
-  virtual void use_cudnn_graphs(bool on) = 0;
+  /// How this thread uses NVIDIA's libraries from here on.
+  /// @param cudnn_graphs  convolutions take bias and residual into one cuDNN graph
+  /// @param tuned         algorithms are chosen by time
+  virtual void use_libraries(bool cudnn_graphs, bool tuned) = 0;
 
   /// Starts `work` after everything that was launched before it. Until it is joined nobody writes what it reads, and
   /// buffers that it takes are its own.
@@ -94,6 +98,8 @@ class CudaBackend {
   virtual void forget_marks() = 0;
 
   virtual DeviceMemory memory() const = 0;
+  /// The peak of allocated memory is counted from here.
+  virtual void watch_peak() = 0;
   /// Gives cached memory back to the device, as after a failed allocation.
   virtual void release_cached_memory() = 0;
 };

@@ -19,6 +19,7 @@
 #include "optimized/cuda/recently_used.h"
 #include "optimized/ops/cuda/torch/binding.h"
 #include "optimized/ops/cuda/torch/cudnn_convolution.h"
+#include "optimized/ops/cuda/torch/fastest.h"
 
 namespace i2i {
 namespace cuda_ops {
@@ -211,7 +212,10 @@ class GpuBackend final : public CudaBackend {
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<CudaGraphs>(most, marks_);
   }
-  void use_cudnn_graphs(bool on) override { cuda_ops::use_cudnn_graphs(on); }
+  void use_libraries(bool cudnn_graphs, bool tuned) override {
+    cuda_ops::use_cudnn_graphs(cudnn_graphs);
+    cuda_ops::tune_libraries(tuned);
+  }
 
   std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
     if (!side_) side_ = c10::cuda::getStreamFromPool();
@@ -248,8 +252,11 @@ class GpuBackend final : public CudaBackend {
   DeviceMemory memory() const override {
     std::size_t free_bytes = 0, total_bytes = 0;
     check(cudaMemGetInfo(&free_bytes, &total_bytes), "memory");
-    return {static_cast<std::int64_t>(free_bytes), static_cast<std::int64_t>(total_bytes)};
+    const auto allocated = c10::cuda::CUDACachingAllocator::getDeviceStats(0).allocated_bytes[0];  // of all pools
+    return {static_cast<std::int64_t>(free_bytes), static_cast<std::int64_t>(total_bytes), allocated.current,
+            allocated.peak};
   }
+  void watch_peak() override { c10::cuda::CUDACachingAllocator::resetPeakStats(0); }
   void release_cached_memory() override { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
  private:

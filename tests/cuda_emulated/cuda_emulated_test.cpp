@@ -1,6 +1,5 @@
 // The promise: the optimized pipeline over CUDA's kernels, every one of ours executed on the CPU, draws the reference's
-// pictures for every model family and on `scenes`, in bf16 and fp16, and with each feature off. A pass is "emulated":
-// no GPU has run it.
+// pictures for every model family and on `scenes`, in bf16 and fp16, and with each feature off. A pass is "emulated".
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -101,7 +101,7 @@ class EmulatedBackend final : public CudaBackend {
   std::unique_ptr<CapturedWork> make_captured_work(std::size_t most) override {
     return std::make_unique<RememberedWork>(most, [this] { return mark(); });
   }
-  void use_cudnn_graphs(bool) override {}  // there is no cuDNN here
+  void use_libraries(bool, bool) override {}  // there are none here
   std::unique_ptr<SideWork> beside(const std::function<SideWork::Tensors()>& work) override {
     return std::make_unique<LateWork>(work);
   }
@@ -129,6 +129,7 @@ class EmulatedBackend final : public CudaBackend {
     const std::int64_t page = sysconf(_SC_PAGESIZE);
     return {sysconf(_SC_AVPHYS_PAGES) * page, sysconf(_SC_PHYS_PAGES) * page};
   }
+  void watch_peak() override {}
   void release_cached_memory() override {}
 
  private:

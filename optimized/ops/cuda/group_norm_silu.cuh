@@ -2,8 +2,9 @@
 // sectors) of one image: a thread keeps one vector of channels and walks over pixels, so that weights stay in
 // registers. One pass (grid: run, image): the run stays in shared memory between statistics and result; bytes: input
 // once, out once. Two passes (grid: piece of the pixels, run, image): partial statistics go through the workspace;
-// input twice, out once; where pictures are large, a third kernel merges the statistics of many pieces. Statistics in fp32, by merging means and sums of squared deviations (Chan, Golub & LeVeque
-// 1979): nothing is lost where the mean is large. Answers to optimized/ops.inc's group_norm_silu.
+// input twice, out once; where pictures are large, a third kernel merges the statistics of many pieces. Statistics in
+// fp32, by merging means and sums of squared deviations (Chan, Golub & LeVeque 1979): nothing is lost where the mean is
+// large. Answers to optimized/ops.inc's group_norm_silu.
 #pragma once
 
 #include <algorithm>
@@ -49,8 +50,8 @@ inline GroupNormPlan plan_group_norm(const GroupNormSilu& call) {
   plan.dynamic_bytes = (tables() + 15) / 16 * 16 + staged();
   if (fixed + plan.dynamic_bytes <= call.shared_bytes) return plan;
 
-  // Wide runs read longer stretches; pieces bring enough blocks for every multiprocessor, yet few enough to be merged by
-  // each block that applies them, and each long enough for its threads to read their weights once for at least eight
+  // Wide runs read longer stretches; pieces bring enough blocks for every multiprocessor, yet few enough to be merged
+  // by each block that applies them, and each long enough for its threads to read their weights once for at least eight
   // pixels. Large pictures are merged once, and cut into nine blocks for each of an H100's 132 multiprocessors: three
   // times the three that fit there.
   plan.merges_apart = call.pixels >= call.merge_pixels;
@@ -421,7 +422,8 @@ inline cudaError_t launch_group_norm_by(const GroupNormSilu& call, const GroupNo
   if (first != cudaSuccess) return first;
   if (plan.merges_apart) {
     const dim3 groups(static_cast<unsigned>(call.groups), 1, images);
-    const cudaError_t merged = launch("group_norm_merge", group_norm_merge_kernel, groups, block, 0, stream, call, plan);
+    const cudaError_t merged =
+        launch("group_norm_merge", group_norm_merge_kernel, groups, block, 0, stream, call, plan);
     if (merged != cudaSuccess) return merged;
   }
   return launch("group_norm_apply", group_norm_apply_kernel<T, V>, grid, block, plan.dynamic_bytes, stream, call, plan);

@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "optimized/ops/cuda/torch/fastest.h"
+
 namespace i2i::cuda_ops {
 namespace {
 
@@ -88,21 +90,36 @@ struct Problem {
   Sizes x, weight, out;  ///< [N,C,H,W] in channels-last memory
   std::int64_t stride, padding;
   bool has_bias, has_residual;
+  bool tuned;  ///< the engine is the fastest, not the first
 
   auto operator<=>(const Problem&) const = default;
 };
 
-/// A graph with the first engine that cuDNN's heuristics name and that can be made ready. Whatever it was made from is
-/// kept as long as it.
+/// A tensor's number and where it lies.
+using Memory = std::vector<std::pair<std::int64_t, void*>>;
+
+/// A graph with one of the engines that cuDNN's heuristics name and that can be made ready. Whatever it was made from
+/// is kept as long as it.
 class Plan {
  public:
-  /// @throws Refusal
-  Plan(cudnnHandle_t handle, const Problem& problem);
+  /// @param most  engines that choose() chooses from @throws Refusal where there is none
+  Plan(cudnnHandle_t handle, const Problem& problem, std::size_t most);
+
+  /// Keeps the fastest engine. Writes the graph's output.
+  void choose(cudnnHandle_t handle, const Memory& memory, const at::Tensor& on);
 
   /// On the current stream. @throws Refusal
-  void run(cudnnHandle_t handle, const std::vector<std::pair<std::int64_t, void*>>& memory, const at::Tensor& on) const;
+  void run(cudnnHandle_t handle, const Memory& memory, const at::Tensor& on) const {
+    run(ready_.front(), handle, memory, on);
+  }
 
  private:
+  struct Ready {
+    Descriptor plan;
+    std::int64_t workspace = 0;  ///< bytes
+  };
+  static void run(const Ready& ready, cudnnHandle_t handle, const Memory& memory, const at::Tensor& on);
+
   Descriptor& make(cudnnBackendDescriptorType_t type) { return parts_.emplace_back(type); }
   Descriptor& tensor(Id id, cudnnDataType_t type, const Sizes& sizes, bool in_memory = true);
   Descriptor& convolution(const Problem& problem, const Descriptor& x, const Descriptor& weight, const Descriptor& out);
@@ -110,8 +127,8 @@ class Plan {
   Descriptor& graph(cudnnHandle_t handle, const Problem& problem);
   std::vector<cudnnBackendDescriptor_t> engines(cudnnHandle_t handle, const Problem& problem);
 
-  std::deque<Descriptor> parts_;  ///< the plan itself is the last
-  std::int64_t workspace_ = 0;    ///< bytes
+  std::deque<Descriptor> parts_;
+  std::deque<Ready> ready_;  ///< the first is run
 };
 
 Descriptor& Plan::tensor(Id id, cudnnDataType_t type, const Sizes& sizes, bool in_memory) {
@@ -222,28 +239,42 @@ std::vector<cudnnBackendDescriptor_t> Plan::engines(cudnnHandle_t handle, const 
   return found;
 }
 
-Plan::Plan(cudnnHandle_t handle, const Problem& problem) {
+Plan::Plan(cudnnHandle_t handle, const Problem& problem, std::size_t most) {
   cudnnStatus_t status = CUDNN_STATUS_NOT_SUPPORTED;
   for (const cudnnBackendDescriptor_t engine : engines(handle, problem)) {
+    if (ready_.size() == most) break;
     if (compiles_at_run_time(engine)) continue;
-    Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, handle);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, engine);
-    status = cudnnBackendFinalize(plan.raw());
+    Ready made{Descriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), 0};
+    made.plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, handle);
+    made.plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, engine);
+    status = cudnnBackendFinalize(made.plan.raw());
     if (status != CUDNN_STATUS_SUCCESS) continue;
     std::int64_t one = 0;
-    plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, one, &workspace_);
-    if (workspace_ <= kMostWorkspace) {
-      parts_.push_back(std::move(plan));
-      return;
+    made.plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, one, &made.workspace);
+    if (made.workspace <= kMostWorkspace) {
+      ready_.push_back(std::move(made));
+    } else {
+      status = CUDNN_STATUS_NOT_SUPPORTED;
     }
-    status = CUDNN_STATUS_NOT_SUPPORTED;
   }
-  throw Refusal(status);
+  if (ready_.empty()) throw Refusal(status);
 }
 
-void Plan::run(cudnnHandle_t handle, const std::vector<std::pair<std::int64_t, void*>>& memory,
-               const at::Tensor& on) const {
+void Plan::choose(cudnnHandle_t handle, const Memory& memory, const at::Tensor& on) {
+  const std::size_t best = fastest(ready_.size(), [&](std::size_t i) {
+    try {
+      run(ready_[i], handle, memory, on);
+      return true;
+    } catch (const Refusal&) {
+      cudaGetLastError();
+      return false;
+    }
+  });
+  while (ready_.size() > best + 1) ready_.pop_back();
+  while (ready_.size() > 1) ready_.pop_front();
+}
+
+void Plan::run(const Ready& ready, cudnnHandle_t handle, const Memory& memory, const at::Tensor& on) {
   std::vector<std::int64_t> ids;
   std::vector<void*> pointers;
   for (const auto& [id, pointer] : memory) {
@@ -251,13 +282,13 @@ void Plan::run(cudnnHandle_t handle, const std::vector<std::pair<std::int64_t, v
     pointers.push_back(pointer);
   }
   const auto count = static_cast<std::int64_t>(ids.size());
-  const at::Tensor workspace = at::empty({workspace_}, on.options().dtype(at::kByte));
+  const at::Tensor workspace = at::empty({ready.workspace}, on.options().dtype(at::kByte));
   Descriptor bound(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   bound.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids.data());
   bound.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers.data());
   bound.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, workspace.data_ptr());
   bound.finalize();
-  check(cudnnBackendExecute(handle, parts_.back().raw(), bound.raw()));
+  check(cudnnBackendExecute(handle, ready.plan.raw(), bound.raw()));
 }
 
 /// A plan, or why there is none. A plan that failed stays: captured graphs may run its kernels.
@@ -271,20 +302,16 @@ std::string reason(const Refusal& refusal) {
   return refusal.what();
 }
 
-Planned planned(cudnnHandle_t handle, const Problem& problem) {
+Planned planned(cudnnHandle_t handle, const Problem& problem, const Memory& memory, const at::Tensor& on) {
+  constexpr std::size_t kMostEngines = 5;  // each takes up to 60 ms to make ready
   Planned made;
   try {
-    made.plan.emplace(handle, problem);
+    made.plan.emplace(handle, problem, problem.tuned ? kMostEngines : 1);
+    if (problem.tuned) made.plan->choose(handle, memory, on);
   } catch (const Refusal& refusal) {
     made.refusal = reason(refusal);
   }
   return made;
-}
-
-bool is_capturing() {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check_launched(cudaStreamIsCapturing(stream(), &status), "conv2d");
-  return status != cudaStreamCaptureStatusNone;
 }
 
 bool is_aligned(const at::Tensor& tensor) {
@@ -315,6 +342,7 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
   const at::ScalarType type = out.scalar_type();
   if (!graphs_are_used || !x.is_cuda() || (type != at::kHalf && type != at::kBFloat16)) return false;
   const bool has_bias = bias.has_value() && bias->defined(), has_residual = residual.has_value() && residual->defined();
+  if (!has_bias && !has_residual && !libraries_are_tuned()) return false;  // libtorch's first choice is as good
   if (!fits(x, type) || !fits(weight, type) || !fits(out, type) || overlap(out, x)) return false;
   if (has_residual && (!fits(*residual, type) || residual->sizes() != out.sizes() || overlap(out, *residual)))
     return false;
@@ -332,7 +360,11 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
                         stride,
                         padding,
                         has_bias,
-                        has_residual};
+                        has_residual,
+                        libraries_are_tuned()};
+  Memory memory{{kX, x.data_ptr()}, {kWeight, weight.data_ptr()}, {kOut, out.data_ptr()}};
+  if (has_bias) memory.emplace_back(kBias, bias->data_ptr());
+  if (has_residual) memory.emplace_back(kResidual, residual->data_ptr());
   const auto refuse = [&](const std::string& why) {
     count_substitute("convolution and bias as one cuDNN graph",
                      c10::str(x.sizes(), " by ", weight.sizes(), has_residual ? " with residual" : "", " (", why, ")"));
@@ -345,14 +377,10 @@ bool cudnn_convolution(const at::Tensor& x, const at::Tensor& weight, const Opti
   if (known == plans->end()) {
     if (plans->size() >= kMostPlans) return refuse(c10::str("there are ", kMostPlans, " graphs already"));
     if (is_capturing()) return refuse("not made before the capture");
-    known = plans->emplace(problem, planned(handle, problem)).first;
+    known = plans->emplace(problem, planned(handle, problem, memory, x)).first;
   }
   Planned& entry = known->second;
   if (!entry.refusal.empty()) return refuse(entry.refusal);
-  std::vector<std::pair<std::int64_t, void*>> memory{
-      {kX, x.data_ptr()}, {kWeight, weight.data_ptr()}, {kOut, out.data_ptr()}};
-  if (has_bias) memory.emplace_back(kBias, bias->data_ptr());
-  if (has_residual) memory.emplace_back(kResidual, residual->data_ptr());
   try {
     entry.plan->run(handle, memory, x);
   } catch (const Refusal& refusal) {

@@ -10,8 +10,10 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "optimized/ops/cuda/torch/binding.h"
+#include "optimized/ops/cuda/torch/fastest.h"
 
 namespace i2i::cuda_ops {
 namespace {
@@ -52,9 +54,10 @@ struct Product {
   void* out;
 
   /// Everything that the choice of an algorithm depends on.
-  using Key = std::array<std::int64_t, 10>;
-  Key key() const {
-    return {type,
+  using Key = std::array<std::int64_t, 11>;
+  Key key(bool tuned) const {
+    return {tuned,
+            type,
             rows,
             in_channels,
             out_channels,
@@ -67,10 +70,11 @@ struct Product {
   }
 };
 
-/// A product's descriptors and the library's first choice of an algorithm.
+/// A product's descriptors and its algorithm: of those that the library proposes the first, or the fastest.
 class ProductPlan {
  public:
-  ProductPlan(cublasLtHandle_t handle, const Product& product) {
+  /// @param tuned  times them, which writes the product's `out`
+  ProductPlan(cublasLtHandle_t handle, const Product& product, bool tuned, const at::TensorOptions& options) {
     cublasLtMatmulDesc_t operation = nullptr;
     check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "descriptor");
     operation_.reset(operation);
@@ -84,20 +88,16 @@ class ProductPlan {
     weight_ = layout_of(product.type, product.in_channels, product.out_channels);
     x_ = layout_of(product.type, product.in_channels, product.rows);
     out_ = layout_of(product.type, product.out_channels, product.rows);
-    choose(handle, product);
+    const std::vector<cublasLtMatmulHeuristicResult_t> found = proposed(handle, product, tuned ? kMostCandidates : 1);
+    const auto works = [&](std::size_t i) {
+      return launch(handle, product, found[i], options) == CUBLAS_STATUS_SUCCESS;
+    };
+    chosen_ = found[fastest(found.size(), works)];
   }
 
-  void run(cublasLtHandle_t handle, const Product& product, const at::TensorOptions& options, cudaStream_t stream) {
-    const float one = 1, beta = product.residual != nullptr ? 1.0F : 0.0F;
+  void run(cublasLtHandle_t handle, const Product& product, const at::TensorOptions& options) {
     if (product.bias != nullptr) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias);
-    at::Tensor workspace;
-    if (workspace_bytes_ > 0)
-      workspace = at::empty({static_cast<std::int64_t>(workspace_bytes_)}, options.dtype(at::kByte));
-    check(cublasLtMatmul(handle, operation_.get(), &one, product.weight, weight_.get(), product.x, x_.get(), &beta,
-                         product.residual != nullptr ? product.residual : product.out, out_.get(), product.out,
-                         out_.get(), &algorithm_, workspace.defined() ? workspace.data_ptr() : nullptr,
-                         workspace_bytes_, stream),
-          "product");
+    check(launch(handle, product, chosen_, options), "product");
   }
 
  private:
@@ -106,7 +106,21 @@ class ProductPlan {
     check(cublasLtMatmulDescSetAttribute(operation_.get(), attribute, &value, sizeof(value)), "attribute");
   }
 
-  void choose(cublasLtHandle_t handle, const Product& product) {
+  cublasStatus_t launch(cublasLtHandle_t handle, const Product& product,
+                        const cublasLtMatmulHeuristicResult_t& algorithm, const at::TensorOptions& options) const {
+    const float one = 1, beta = product.residual != nullptr ? 1.0F : 0.0F;
+    at::Tensor workspace;
+    if (algorithm.workspaceSize > 0)
+      workspace = at::empty({static_cast<std::int64_t>(algorithm.workspaceSize)}, options.dtype(at::kByte));
+    return cublasLtMatmul(handle, operation_.get(), &one, product.weight, weight_.get(), product.x, x_.get(), &beta,
+                          product.residual != nullptr ? product.residual : product.out, out_.get(), product.out,
+                          out_.get(), &algorithm.algo, workspace.defined() ? workspace.data_ptr() : nullptr,
+                          algorithm.workspaceSize, stream());
+  }
+
+  /// The library's best guess first.
+  std::vector<cublasLtMatmulHeuristicResult_t> proposed(cublasLtHandle_t handle, const Product& product,
+                                                        std::size_t most) const {
     cublasLtMatmulPreference_t made = nullptr;
     check(cublasLtMatmulPreferenceCreate(&made), "preference");
     const Preference preference(made);
@@ -119,21 +133,20 @@ class ProductPlan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
            alignment_of(product.residual != nullptr ? product.residual : product.out));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(product.out));
-    cublasLtMatmulHeuristicResult_t found{};
+    std::vector<cublasLtMatmulHeuristicResult_t> found(most);
     int count = 0;
     check(cublasLtMatmulAlgoGetHeuristic(handle, operation_.get(), weight_.get(), x_.get(), out_.get(), out_.get(),
-                                         preference.get(), 1, &found, &count),
+                                         preference.get(), static_cast<int>(most), found.data(), &count),
           "choosing an algorithm");
     TORCH_CHECK(count > 0, "cuBLASLt has no algorithm for a product of ", product.rows, " x ", product.in_channels,
                 " with ", product.out_channels, " channels");
-    algorithm_ = found.algo;
-    workspace_bytes_ = found.workspaceSize;
+    found.resize(static_cast<std::size_t>(count));
+    return found;
   }
 
   Operation operation_;
   Layout weight_, x_, out_;
-  cublasLtMatmulAlgo_t algorithm_{};
-  std::size_t workspace_bytes_ = 0;
+  cublasLtMatmulHeuristicResult_t chosen_{};
 };
 
 constexpr std::size_t kMostPlans = 1024;  // shapes of several models; beyond, all are chosen anew
@@ -171,13 +184,14 @@ void library_linear(const at::Tensor& x, const at::Tensor& weight, const Optiona
   static std::map<Product::Key, ProductPlan> plans;
   const std::lock_guard lock(mutex);
   const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
-  const Product::Key key = product.key();
+  const bool tuned = libraries_are_tuned() && !is_capturing();
+  const Product::Key key = product.key(libraries_are_tuned());
   auto found = plans.find(key);
   if (found == plans.end()) {
     if (plans.size() >= kMostPlans) plans.clear();
-    found = plans.emplace(key, ProductPlan(handle, product)).first;
+    found = plans.emplace(key, ProductPlan(handle, product, tuned, x.options())).first;
   }
-  found->second.run(handle, product, x.options(), stream());
+  found->second.run(handle, product, x.options());
 }
 
 bool library_self_attention(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {

@@ -105,6 +105,15 @@ Padded padded(const at::Tensor& input, std::int64_t kernel, std::int64_t stride,
   return {at::constant_pad_nd(input, {before, right, before, below}), 0};
 }
 
+/// x * weight as a cuDNN graph, or by libtorch.
+at::Tensor convolved(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t padding) {
+  const auto size_of = [&](std::int64_t axis) { return (x.size(axis) + 2 * padding - weight.size(axis)) / stride + 1; };
+  const at::Tensor out =
+      at::empty({x.size(0), weight.size(0), size_of(2), size_of(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+  if (cudnn_convolution(x, weight, std::nullopt, std::nullopt, stride, padding, out)) return out;
+  return convolution(x, weight, stride, padding);
+}
+
 /// folded_upsample.h: four 2 x 2 convolutions of the small picture, as one with four times the channels; then one
 /// kernel interleaves their results and adds bias and residual.
 /// @param weight  [4 O,I,2,2], output channels by (dy, dx, o)
@@ -113,7 +122,7 @@ void folded_convolution(const at::Tensor& input, const at::Tensor& weight, const
   const std::int64_t channels = out.size(1), height = input.size(2), width = input.size(3);
   TORCH_CHECK(out.size(2) == 2 * height && out.size(3) == 2 * width && weight.size(0) == 4 * channels,
               "conv2d: folded weight ", weight.sizes(), " for ", input.sizes(), " to ", out.sizes());
-  const at::Tensor all = convolution(input, weight, 1, 1);  // [N,4 O,H + 1,W + 1]
+  const at::Tensor all = convolved(input, weight, 1, 1);  // [N,4 O,H + 1,W + 1]
   const Rows x = rows_of(all, "folded conv2d"), y = rows_of(out, "conv2d");
   TORCH_CHECK(x.type == y.type, "conv2d: ", all.scalar_type(), " to ", out.scalar_type());
   cuda::InterleaveUpsampled call{};
@@ -166,7 +175,7 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   const at::Tensor read = upsample ? at::upsample_nearest2d(input, {out.size(2), out.size(3)}) : input;
   const auto [x, padding] = padded(read, kernel, stride, pad_before, out);
   if (cudnn_convolution(x, weight, bias, residual, stride, padding, out)) return;
-  epilogue(convolution(x, weight, stride, padding), bias, residual, false, out, "conv2d");
+  epilogue(convolved(x, weight, stride, padding), bias, residual, false, out, "conv2d");
 }
 
 // cuDNN chooses its own algorithm.
