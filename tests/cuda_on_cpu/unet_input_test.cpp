@@ -1,5 +1,5 @@
 // Promise: the UNet's input holds each row's scaled latents beside its condition, bit for bit, for every batch order
-// and width. The verdict is "emulated": no GPU has run it.
+// and width. The verdict is "emulated".
 #include "optimized/ops/cuda/unet_input.h"
 
 #include "tests/cuda_on_cpu/kernel_check.h"

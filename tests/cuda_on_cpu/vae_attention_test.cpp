@@ -1,5 +1,5 @@
 // Promise: the attention kernel for the VAE's head of 512, executed on the CPU, equals its formula as closely as fp32
-// arithmetic would, in both of its sizes, without bank conflicts. The verdict is "emulated": no GPU has run it.
+// arithmetic would, in both of its sizes, without bank conflicts. The verdict is "emulated".
 #include "optimized/ops/cuda/vae_attention.h"
 
 #include "tests/cuda_on_cpu/attention_formula.h"
