@@ -24,7 +24,7 @@ struct GroupNormPlan {
   int run = 0;     ///< channels of a block
   int pieces = 0;  ///< of the pixels; 0: one pass
   int piece_pixels = 0;
-  bool merges_apart = false;  ///< the pieces' moments, by a kernel of their own
+  bool merges_apart = false;  ///< the pieces' moments, by a kernel of their own, into those of one
   std::size_t dynamic_bytes = 0;
 
   std::size_t workspace_bytes(const GroupNormSilu& call) const {
@@ -322,84 +322,87 @@ I2I_DEVICE GroupNormBlock<T> piece_of(const GroupNormSilu& call, const GroupNorm
           left < plan.piece_pixels ? static_cast<int>(left) : plan.piece_pixels, plan.run};
 }
 
-/// Where the moments of a piece of an image lie in the workspace: [images, pieces, groups] pairs.
-I2I_DEVICE float* partial_moments(const GroupNormSilu& call, const GroupNormPlan& plan, int piece) {
-  return call.workspace + (static_cast<std::int64_t>(blockIdx.z) * plan.pieces + piece) * call.groups * 2;
+/// Moments of pieces of an image as they lie in the workspace: [images, pieces, groups] pairs.
+struct GroupNormParts {
+  float* pairs;
+  int pieces;
+  int piece_pixels;
+};
+
+inline GroupNormParts pieces_of(const GroupNormSilu& call, const GroupNormPlan& plan) {
+  return {call.workspace, plan.pieces, plan.piece_pixels};
+}
+/// Behind them, once merged: those of the image as one piece.
+inline GroupNormParts merged_of(const GroupNormSilu& call, const GroupNormPlan& plan) {
+  return {call.workspace + call.images * plan.pieces * call.groups * 2, 1, static_cast<int>(call.pixels)};
+}
+
+/// Of this block's image.
+I2I_DEVICE float* partial_moments(const GroupNormSilu& call, const GroupNormParts& parts, int piece) {
+  return parts.pairs + (static_cast<std::int64_t>(blockIdx.z) * parts.pieces + piece) * call.groups * 2;
 }
 
 template <typename T, int V>
-I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_partial_kernel(GroupNormSilu call, GroupNormPlan plan) {
+I2I_GLOBAL __launch_bounds__(kGroupNormThreads)
+    group_norm_partial_kernel(GroupNormSilu call, GroupNormPlan plan, GroupNormParts parts) {
   const int per_group = call.channels / call.groups, groups = plan.run / per_group;
   std::int64_t offset;
   const GroupNormBlock<T> block = piece_of<T>(call, plan, &offset);
   float* channel_mean = &dyn_smem<float>();
   float* channel_squares = channel_mean + plan.run;
   channel_moments<T, V>(block, channel_mean, channel_squares, nullptr);
-  float* partial = partial_moments(call, plan, static_cast<int>(blockIdx.x)) + blockIdx.y * groups * 2;
+  float* partial = partial_moments(call, parts, static_cast<int>(blockIdx.x)) + blockIdx.y * groups * 2;
   group_moments(groups, per_group, block.pixels, channel_mean, channel_squares, [&](int group, const Moments& moments) {
     if (threadIdx.x % kWarp == 0) store(partial + 2 * group, VectorOf<float, 2>{{moments.mean, moments.squares}});
   });
 }
 
 /// The moments of a group in one piece of this block's image.
-I2I_DEVICE Moments moments_of_piece(const GroupNormSilu& call, const GroupNormPlan& plan, int group, int piece) {
-  const auto pair = load<VectorOf<float, 2>>(partial_moments(call, plan, piece) + 2 * group);
-  const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * plan.piece_pixels;
-  const std::int64_t pixels = left < plan.piece_pixels ? left : plan.piece_pixels;
+I2I_DEVICE Moments moments_of_piece(const GroupNormSilu& call, const GroupNormParts& parts, int group, int piece) {
+  const auto pair = load<VectorOf<float, 2>>(partial_moments(call, parts, piece) + 2 * group);
+  const std::int64_t left = call.pixels - static_cast<std::int64_t>(piece) * parts.piece_pixels;
+  const std::int64_t pixels = left < parts.piece_pixels ? left : parts.piece_pixels;
   return {pair.value[0], pair.value[1], static_cast<float>(pixels * (call.channels / call.groups))};
 }
 
-/// Where a group's mean and inverse deviation lie, once merged: behind the moments of all pieces.
-I2I_DEVICE float* merged_moments(const GroupNormSilu& call, const GroupNormPlan& plan, int group) {
-  const std::int64_t pieces = call.images * plan.pieces;
-  return call.workspace + ((pieces + blockIdx.z) * call.groups + group) * 2;
-}
-
 /// A block a group, since the pieces are hundreds and each read is a wait. Grid: groups, 1, images.
-I2I_GLOBAL __launch_bounds__(kGroupNormThreads) group_norm_merge_kernel(GroupNormSilu call, GroupNormPlan plan) {
+I2I_GLOBAL __launch_bounds__(kGroupNormThreads)
+    group_norm_merge_kernel(GroupNormSilu call, GroupNormParts parts, GroupNormParts merged) {
   constexpr int kWarps = kGroupNormThreads / kWarp;
   const int group = static_cast<int>(blockIdx.x);
-  const float origin = moments_of_piece(call, plan, group, 0).mean;
+  const float origin = moments_of_piece(call, parts, group, 0).mean;
   float offset = 0, count = 0, squares = 0;
-  for (int piece = static_cast<int>(threadIdx.x); piece < plan.pieces; piece += kGroupNormThreads) {
-    const Moments part = moments_of_piece(call, plan, group, piece);
+  for (int piece = static_cast<int>(threadIdx.x); piece < parts.pieces; piece += kGroupNormThreads) {
+    const Moments part = moments_of_piece(call, parts, group, piece);
     offset += part.count * (part.mean - origin);
     count += part.count;
   }
   count = block_sum<kWarps>(count);
   const float mean = origin + block_sum<kWarps>(offset) / count;
-  for (int piece = static_cast<int>(threadIdx.x); piece < plan.pieces; piece += kGroupNormThreads) {
-    const Moments part = moments_of_piece(call, plan, group, piece);
+  for (int piece = static_cast<int>(threadIdx.x); piece < parts.pieces; piece += kGroupNormThreads) {
+    const Moments part = moments_of_piece(call, parts, group, piece);
     const float d = part.mean - mean;
     squares += part.squares + part.count * d * d;
   }
-  const Moments moments{mean, block_sum<kWarps>(squares), count};
-  if (threadIdx.x == 0)
-    store(merged_moments(call, plan, group), VectorOf<float, 2>{{moments.mean, inverse_deviation(moments, call.eps)}});
+  squares = block_sum<kWarps>(squares);
+  if (threadIdx.x == 0) store(partial_moments(call, merged, 0) + 2 * group, VectorOf<float, 2>{{mean, squares}});
 }
 
 template <typename T, int V>
-I2I_GLOBAL __launch_bounds__(kGroupNormThreads, 3) group_norm_apply_kernel(GroupNormSilu call, GroupNormPlan plan) {
+I2I_GLOBAL __launch_bounds__(kGroupNormThreads, 3)
+    group_norm_apply_kernel(GroupNormSilu call, GroupNormPlan plan, GroupNormParts parts) {
   const int per_group = call.channels / call.groups, groups = plan.run / per_group;
   std::int64_t offset;
   const GroupNormBlock<T> block = piece_of<T>(call, plan, &offset);
   float* group_mean = &dyn_smem<float>();
   float* group_scale = group_mean + groups;
   const int first_group = static_cast<int>(blockIdx.y) * groups;
-  if (plan.merges_apart) {
-    for (int group = static_cast<int>(threadIdx.x); group < groups; group += kGroupNormThreads) {
-      const auto pair = load<VectorOf<float, 2>>(merged_moments(call, plan, first_group + group));
-      group_mean[group] = pair.value[0];
-      group_scale[group] = pair.value[1];
-    }
-  } else {
-    for (int group = static_cast<int>(threadIdx.x) / kWarp; group < groups; group += kGroupNormThreads / kWarp) {
-      const Moments moments = merge_in_warp(
-          plan.pieces, [&](int piece) { return moments_of_piece(call, plan, first_group + group, piece); });
-      if (threadIdx.x % kWarp == 0) {
-        group_mean[group] = moments.mean;
-        group_scale[group] = inverse_deviation(moments, call.eps);
-      }
+  for (int group = static_cast<int>(threadIdx.x) / kWarp; group < groups; group += kGroupNormThreads / kWarp) {
+    const Moments moments = merge_in_warp(
+        parts.pieces, [&](int piece) { return moments_of_piece(call, parts, first_group + group, piece); });
+    if (threadIdx.x % kWarp == 0) {
+      group_mean[group] = moments.mean;
+      group_scale[group] = inverse_deviation(moments, call.eps);
     }
   }
   __syncthreads();
@@ -417,16 +420,20 @@ inline cudaError_t launch_group_norm_by(const GroupNormSilu& call, const GroupNo
   }
   if (call.workspace == nullptr) return cudaErrorInvalidValue;
   const dim3 grid(static_cast<unsigned>(plan.pieces), runs, images);
+  GroupNormParts parts = pieces_of(call, plan);
   const cudaError_t first = launch("group_norm_partial", group_norm_partial_kernel<T, V>, grid, block,
-                                   plan.dynamic_bytes, stream, call, plan);
+                                   plan.dynamic_bytes, stream, call, plan, parts);
   if (first != cudaSuccess) return first;
   if (plan.merges_apart) {
-    const dim3 groups(static_cast<unsigned>(call.groups), 1, images);
-    const cudaError_t merged =
-        launch("group_norm_merge", group_norm_merge_kernel, groups, block, 0, stream, call, plan);
-    if (merged != cudaSuccess) return merged;
+    const GroupNormParts merged = merged_of(call, plan);
+    const cudaError_t second =
+        launch("group_norm_merge", group_norm_merge_kernel, dim3(static_cast<unsigned>(call.groups), 1, images), block,
+               0, stream, call, parts, merged);
+    if (second != cudaSuccess) return second;
+    parts = merged;
   }
-  return launch("group_norm_apply", group_norm_apply_kernel<T, V>, grid, block, plan.dynamic_bytes, stream, call, plan);
+  return launch("group_norm_apply", group_norm_apply_kernel<T, V>, grid, block, plan.dynamic_bytes, stream, call, plan,
+                parts);
 }
 
 template <typename T>
