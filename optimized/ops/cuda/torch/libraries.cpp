@@ -103,7 +103,8 @@ class ProductPlan {
  private:
   template <typename Value>
   void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-    check(cublasLtMatmulDescSetAttribute(operation_.get(), attribute, &value, sizeof(value)), "attribute");
+    check(cublasLtMatmulDescSetAttribute(operation_.get(), attribute, static_cast<const void*>(&value), sizeof(value)),
+          "attribute");
   }
 
   cublasStatus_t launch(cublasLtHandle_t handle, const Product& product,
