@@ -160,13 +160,14 @@ struct QuantizeBlock {
 struct Int8ProductBlock {
   const std::uint8_t* a = nullptr;
   std::int64_t a_stride = 0;         ///< bytes
-  const float* row_scale = nullptr;  ///< [rows]
+  const float* row_scale = nullptr;  ///< [rows]; null for ones
   std::int64_t rows = 0;
-  std::int64_t groups = 0;              ///< of four bytes: depth / 4, or depth / 2 for words
-  const std::int8_t* panel = nullptr;   ///< [groups, panel_width, 4 bytes]
-  std::int64_t panel_width = 0;         ///< 16, 32, 48 or 64
-  const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
-  const float* column_scale = nullptr;  ///< [panel_width]
+  std::int64_t groups = 0;                ///< of four bytes: depth / 4, or depth / 2 for words
+  const std::int8_t* panel = nullptr;     ///< [groups, panel_width, 4 bytes]
+  std::int64_t panel_width = 0;           ///< 16, 32, 48 or 64
+  std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; others may hold anything
+  const std::int32_t* start = nullptr;    ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
+  const float* column_scale = nullptr;    ///< [panel_width]
   float* c = nullptr;
   std::int64_t c_stride = 0;
   bool words = false;

@@ -8,6 +8,10 @@
 
 #include "optimized/ops/cpu/kernels.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512VNNI__)
 #define I2I_ISA avx512vnni
 #define I2I_VECTOR_BYTES 64
@@ -33,6 +37,26 @@ constexpr std::int64_t kWidth = I2I_VECTOR_BYTES / 4;
 
 inline Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
+
+/// A store past the caches, for what is too large to be found there again. @param p  aligned as a vector is
+inline void stream(float* p, Vector v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
+#elif defined(__SSE2__)
+  _mm_stream_ps(p, reinterpret_cast<__m128>(v));
+#else
+  store(p, v);
+#endif
+}
+/// After the last `stream`, before other threads may read.
+inline void end_stream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 inline Vector splat(float x) { return Vector{} + x; }
 
 /// The first `count` < kWidth floats; the rest are zero, and memory beyond is not touched.
@@ -48,8 +72,27 @@ inline void store_some(float* p, Vector v, std::int64_t count) {
 }
 
 inline Vector choose(IntVector mask, Vector yes, Vector no) { return mask ? yes : no; }
-inline Vector maximum(Vector a, Vector b) { return choose(a > b, a, b); }
-inline Vector minimum(Vector a, Vector b) { return choose(a < b, a, b); }
+// b where one of them is NaN. Named, since compilers see the one instruction only in some comparisons.
+inline Vector maximum(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vector>(
+      _mm512_maskz_max_ps(0xffff, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vector>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return choose(a > b, a, b);
+#endif
+}
+inline Vector minimum(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vector>(
+      _mm512_maskz_min_ps(0xffff, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vector>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return choose(a < b, a, b);
+#endif
+}
 inline Vector absolute(Vector a) {
   return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(a) & (IntVector{} + 0x7fffffff));
 }
@@ -81,28 +124,23 @@ inline float maximum_lane(Vector v) {
   return lanes[0];
 }
 
-/// e^x to about one unit in the last place: 2^n * e^r with |r| <= ln(2)/2 and e^r by its Taylor polynomial of degree 7
-/// (remainder below 6e-9). NaN stays NaN; x is held in [-87.3, 88.7], the range of normal floats.
+/// e^x to about one unit in the last place near 0, four at the ends: 2^n * e^r with |r| <= ln(2)/2 and e^r by the
+/// polynomial of least relative error (Remez; 1.9e-9). NaN stays NaN; x is held in [-87.3, 88], where 2^n is a normal
+/// float.
 inline Vector exponential(Vector x) {
-  const Vector held = minimum(maximum(x, splat(-87.3f)), splat(88.7f));
-  const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vector n = (held * 1.44269504f + magic) - magic;
-  Vector r = held - n * 0.693359375f;  // ln 2 in two parts, so that the subtraction is exact
-  r = r + n * 2.12194440e-4f;
-  Vector p = splat(1.0f / 5040);
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
+  const Vector held = minimum(splat(88.0f), maximum(splat(-87.3f), x));
+  // 1.5 * 2^23 + 127: adding it rounds, and leaves n with a float's bias of exponents in the lowest bits.
+  const Vector magic = splat(12583039.0f);
+  const Vector shifted = held * 1.44269504f + magic;
+  const Vector r = held - (shifted - magic) * 0.693147181f;
+  Vector p = splat(0.00138368141f);
+  p = p * r + 0.00837484114f;
+  p = p * r + 0.0416682275f;
+  p = p * r + 0.166664199f;
+  p = p * r + 0.499999921f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // In two factors: n reaches 128, which one factor cannot hold.
-  const IntVector k = __builtin_convertvector(n, IntVector);
-  const IntVector half = k >> 1;
-  const Vector first = reinterpret_cast<Vector>((half + 127) << 23);
-  const Vector second = reinterpret_cast<Vector>((k - half + 127) << 23);
-  return choose(x != x, x, p * first * second);
+  return p * reinterpret_cast<Vector>(reinterpret_cast<IntVector>(shifted) << 23);
 }
 
 inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
