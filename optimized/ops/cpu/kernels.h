@@ -221,7 +221,7 @@ struct Int8WinogradTiles {
   std::int64_t plane_stride = 0;
   float* scales = nullptr;  ///< plane p, tile t at p * scale_stride + t
   std::int64_t scale_stride = 0;
-  float* scratch = nullptr;     ///< [16, channels]
+  float* scratch = nullptr;     ///< [17, channels]
   const float* sums = nullptr;  ///< plane p, tile t at p * sum_stride + t * panel_width
   std::int64_t sum_stride = 0;
   std::int64_t panel_width = 0;
@@ -235,6 +235,7 @@ struct Int8WinogradTiles {
 
 /// As winograd_plane_vanishes: in F(2x2, 3x3) the second and third pixel of an enlarged tile's row are the same.
 constexpr bool int8_winograd_plane_vanishes(int plane) { return plane / 4 == 2 || plane % 4 == 2; }
+  bool streamed = false;  ///< out is written past the caches: 64-byte aligned pixels
 
 struct Kernels {
   const char* name;
