@@ -314,8 +314,12 @@ at::Tensor tiles_at_full_range(std::int64_t images, std::int64_t height, std::in
 TEST_P(Operators, Conv2dWinogradInt8) {
   tested().insert("conv2d_winograd_int8");
   tested().insert("pack_winograd_int8");
-  for (const auto& [images, in, out, height, width] :
-       {std::tuple{1, 32, 16, 2, 2}, {3, 32, 48, 16, 16}, {2, 80, 16, 7, 9}, {1, 32, 112, 1, 2}, {2, 64, 64, 20, 22}}) {
+  for (const auto& [images, in, out, height, width] : {std::tuple{1, 32, 16, 2, 2},
+                                                       {3, 32, 48, 16, 16},
+                                                       {2, 80, 16, 7, 9},
+                                                       {1, 32, 112, 1, 2},
+                                                       {2, 64, 64, 20, 22},
+                                                       {1, 32, 80, 71, 70}}) {  // the last in whole blocks of tiles
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
     // Steps of 1, 2 and 4, and values that are multiples of 4: bytes lose nothing, and the result is the convolution.
     at::Tensor x = at::randint(-7, 8, {images, in, height, width}).to(at::kFloat) * 4;
@@ -360,7 +364,8 @@ TEST_P(Operators, GroupNormSilu) {
                              {3, 30, 5, 7, 5},
                              {2, 320, 9, 3, 32},
                              {1, 96, 40, 41, 1},
-                             {2, 18, 3, 3, 2}}) {
+                             {2, 18, 3, 3, 2},
+                             {2, 30, 133, 133, 5}}) {  // the last in strips of pixels
     for (const auto& [deviation, mean] :
          {std::pair{1.0, 0.0}, {1e-4, 0.0}, {1.0, 1000.0}, {0.01, -30.0}, {0.0, 5.0}, {1e4, 0.0}}) {
       for (const bool silu : {false, true}) {
@@ -378,6 +383,47 @@ TEST_P(Operators, GroupNormSilu) {
         EXPECT_LE(distance(y.tensor, expected), kSum);
       }
     }
+  }
+}
+
+// Only what no cache would hold is written past them: more than a test wants to compute, so the kernels are asked.
+TEST_P(Operators, StreamedResultsAreTheSame) {
+  const cpu::Kernels& use = cpu::kernels();
+  const at::Tensor x = image({1, 64, 6, 5}), factors = at::randn({3, 64});
+  for (const bool silu : {false, true}) {
+    at::Tensor plain = at::empty_like(x), streamed = at::empty_like(x);
+    for (at::Tensor* out : {&plain, &streamed}) {
+      cpu::GroupNormBlock block;
+      block.x = static_cast<const float*>(x.const_data_ptr());
+      block.y = static_cast<float*>(out->data_ptr());
+      block.pixels = 30;
+      block.stride = block.channels = 64;
+      block.silu = silu;
+      block.factors = static_cast<float*>(factors.data_ptr());
+      block.streamed = out == &streamed;
+      use.group_norm_normalise(block);
+    }
+    EXPECT_TRUE(at::equal(plain, streamed)) << "group_norm_normalise, silu " << silu;
+  }
+  const at::Tensor sums = at::randn({16, 9, 64}), bias = at::randn({64});
+  for (const bool upsample : {false, true}) {
+    at::Tensor plain = at::empty_like(x), streamed = at::empty_like(x);
+    for (at::Tensor* out : {&plain, &streamed}) {
+      cpu::Int8WinogradTiles tiles;
+      tiles.height = 6;
+      tiles.width = 5;
+      tiles.channels = tiles.columns = tiles.panel_width = 64;
+      tiles.upsample = upsample;
+      tiles.tiles = 9;
+      tiles.sums = static_cast<const float*>(sums.const_data_ptr());
+      tiles.sum_stride = 9 * 64;
+      tiles.bias = static_cast<const float*>(bias.const_data_ptr());
+      tiles.residual = static_cast<const float*>(x.const_data_ptr());
+      tiles.out = static_cast<float*>(out->data_ptr());
+      tiles.streamed = out == &streamed;
+      use.int8_winograd_output(tiles);
+    }
+    EXPECT_TRUE(at::equal(plain, streamed)) << "int8_winograd_output, upsample " << upsample;
   }
 }
 

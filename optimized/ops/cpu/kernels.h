@@ -50,9 +50,12 @@ struct FinishBlock {
   std::int64_t out_stride = 0;  ///< of out and residual
 };
 
-/// One image's channels [first, first + count) of an NHWC tensor; `count` is a multiple of `channels_per_group`.
+/// Pixels of one image's channels [first, first + count) of an NHWC tensor; `count` is a multiple of
+/// `channels_per_group`. group_norm_sums writes sums; group_norm_factors turns sums over all of an image's pixels into
+/// factors and uses them up; group_norm_normalise applies these.
 struct GroupNormBlock {
-  const float* x = nullptr;  ///< at the first channel
+  const float* origin = nullptr;  ///< the image's first pixel, at the first channel
+  const float* x = nullptr;       ///< the first of `pixels` pixels
   float* y = nullptr;
   std::int64_t pixels = 0;
   std::int64_t stride = 0;  ///< floats from pixel to pixel
@@ -62,8 +65,9 @@ struct GroupNormBlock {
   const float* bias = nullptr;
   double eps = 0;
   bool silu = false;
-  double* sums = nullptr;    ///< scratch [2 * channels]
-  float* scratch = nullptr;  ///< scratch [3 * channels]
+  bool streamed = false;     ///< y is written past the caches: 64-byte aligned pixels
+  double* sums = nullptr;    ///< [2, channels]: of differences from origin, and of their squares
+  float* factors = nullptr;  ///< [3, channels]
 };
 
 /// Attention of up to kBlockRows queries of one head.
@@ -231,17 +235,19 @@ struct Int8WinogradTiles {
   std::int64_t bias_stride = 0;
   std::int64_t images_per_bias = 0;
   const float* residual = nullptr;
+  bool streamed = false;  ///< out is written past the caches: 64-byte aligned pixels
 };
 
 /// As winograd_plane_vanishes: in F(2x2, 3x3) the second and third pixel of an enlarged tile's row are the same.
 constexpr bool int8_winograd_plane_vanishes(int plane) { return plane / 4 == 2 || plane % 4 == 2; }
-  bool streamed = false;  ///< out is written past the caches: 64-byte aligned pixels
 
 struct Kernels {
   const char* name;
   void (*product)(const ProductBlock&);
   void (*finish)(const FinishBlock&);
-  void (*group_norm)(const GroupNormBlock&);
+  void (*group_norm_sums)(const GroupNormBlock&);
+  void (*group_norm_factors)(const GroupNormBlock&);
+  void (*group_norm_normalise)(const GroupNormBlock&);
   void (*layer_norm)(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight,
                      const float* bias, double eps);
   void (*attention)(const AttentionBlock&);

@@ -173,7 +173,9 @@ void pack_transposed(const float* x, std::int64_t stride, std::int64_t rows, std
                      std::int64_t panel_width, float* packed);
 void pack_rows(const float* x, std::int64_t stride, std::int64_t depth, std::int64_t columns, std::int64_t panel_width,
                float* packed);
-void group_norm(const GroupNormBlock& block);
+void group_norm_sums(const GroupNormBlock& block);
+void group_norm_factors(const GroupNormBlock& block);
+void group_norm_normalise(const GroupNormBlock& block);
 void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight, const float* bias,
                 double eps);
 void guided_step(const GuidedStepBlock& block);
