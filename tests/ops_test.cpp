@@ -386,47 +386,6 @@ TEST_P(Operators, GroupNormSilu) {
   }
 }
 
-// Only what no cache would hold is written past them: more than a test wants to compute, so the kernels are asked.
-TEST_P(Operators, StreamedResultsAreTheSame) {
-  const cpu::Kernels& use = cpu::kernels();
-  const at::Tensor x = image({1, 64, 6, 5}), factors = at::randn({3, 64});
-  for (const bool silu : {false, true}) {
-    at::Tensor plain = at::empty_like(x), streamed = at::empty_like(x);
-    for (at::Tensor* out : {&plain, &streamed}) {
-      cpu::GroupNormBlock block;
-      block.x = static_cast<const float*>(x.const_data_ptr());
-      block.y = static_cast<float*>(out->data_ptr());
-      block.pixels = 30;
-      block.stride = block.channels = 64;
-      block.silu = silu;
-      block.factors = static_cast<float*>(factors.data_ptr());
-      block.streamed = out == &streamed;
-      use.group_norm_normalise(block);
-    }
-    EXPECT_TRUE(at::equal(plain, streamed)) << "group_norm_normalise, silu " << silu;
-  }
-  const at::Tensor sums = at::randn({16, 9, 64}), bias = at::randn({64});
-  for (const bool upsample : {false, true}) {
-    at::Tensor plain = at::empty_like(x), streamed = at::empty_like(x);
-    for (at::Tensor* out : {&plain, &streamed}) {
-      cpu::Int8WinogradTiles tiles;
-      tiles.height = 6;
-      tiles.width = 5;
-      tiles.channels = tiles.columns = tiles.panel_width = 64;
-      tiles.upsample = upsample;
-      tiles.tiles = 9;
-      tiles.sums = static_cast<const float*>(sums.const_data_ptr());
-      tiles.sum_stride = 9 * 64;
-      tiles.bias = static_cast<const float*>(bias.const_data_ptr());
-      tiles.residual = static_cast<const float*>(x.const_data_ptr());
-      tiles.out = static_cast<float*>(out->data_ptr());
-      tiles.streamed = out == &streamed;
-      use.int8_winograd_output(tiles);
-    }
-    EXPECT_TRUE(at::equal(plain, streamed)) << "int8_winograd_output, upsample " << upsample;
-  }
-}
-
 TEST_P(Operators, LayerNorm) {
   tested().insert("layer_norm");
   for (const auto& [rows, width] : {std::pair{1, 1}, {3, 7}, {70, 48}, {5, 1283}}) {

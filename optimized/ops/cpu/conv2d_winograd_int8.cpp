@@ -22,8 +22,7 @@ void conv2d_winograd_int8(const at::Tensor& input, const at::Tensor& weight, con
               "conv2d_winograd_int8: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes(),
               upsample ? " after enlarging twofold" : "");
   const Kernels& use = kernels();
-  auto tiles = tiles_of_pictures<Int8WinogradTiles>("conv2d_winograd_int8", input, bias, residual, upsample, out);
-  tiles.streamed = worth_streaming(tiles.out, out.numel());
+  const auto tiles = tiles_of_pictures<Int8WinogradTiles>("conv2d_winograd_int8", input, bias, residual, upsample, out);
 
   const std::int64_t total = images * ((height + 1) / 2) * ((width + 1) / 2);
   const std::int64_t panels = weight.size(1), panel_width = weight.size(3), panel_bytes = weight.size(2) * panel_width;

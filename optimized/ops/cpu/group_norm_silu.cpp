@@ -28,7 +28,6 @@ void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at
   whole.bias = shift;
   whole.eps = eps;
   whole.silu = silu;
-  whole.streamed = channels % 16 == 0 && worth_streaming(y.data, x.count * channels);
   const auto place = [&](GroupNormBlock& block, std::int64_t image, std::int64_t pixel, std::int64_t channel) {
     block.origin = x.data + image * pixels * channels + channel;
     block.x = block.origin + pixel * channels;

@@ -65,7 +65,6 @@ struct GroupNormBlock {
   const float* bias = nullptr;
   double eps = 0;
   bool silu = false;
-  bool streamed = false;     ///< y is written past the caches: 64-byte aligned pixels
   double* sums = nullptr;    ///< [2, channels]: of differences from origin, and of their squares
   float* factors = nullptr;  ///< [3, channels]
 };
@@ -175,7 +174,7 @@ struct Int8ProductBlock {
   float* c = nullptr;
   std::int64_t c_stride = 0;
   bool words = false;
-  bool accumulate = false;  ///< add to what c holds
+  bool accumulate = false;  ///< add to what c holds; words only, and with row_scale
 };
 
 /// A panel of weights as it is stored: `groups` of bytes, then [panel_width] int32 sums to start from (-128 times the
@@ -235,7 +234,6 @@ struct Int8WinogradTiles {
   std::int64_t bias_stride = 0;
   std::int64_t images_per_bias = 0;
   const float* residual = nullptr;
-  bool streamed = false;  ///< out is written past the caches: 64-byte aligned pixels
 };
 
 /// As winograd_plane_vanishes: in F(2x2, 3x3) the second and third pixel of an enlarged tile's row are the same.

@@ -1,9 +1,7 @@
 #include "optimized/ops/cpu/rows.h"
 
 #include <c10/util/Exception.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <memory>
 #include <new>
 
@@ -46,11 +44,6 @@ std::int64_t panel_width_for(std::int64_t columns) {
     }
   }
   return best;
-}
-
-bool worth_streaming(const float* data, std::int64_t count) {
-  static const std::int64_t last_cache = std::max<std::int64_t>(32 << 20, ::sysconf(_SC_LEVEL3_CACHE_SIZE));
-  return count * 4 > last_cache && reinterpret_cast<std::uintptr_t>(data) % 64 == 0;
 }
 
 float* thread_scratch(int slot, std::int64_t count) {

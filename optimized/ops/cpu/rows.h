@@ -26,10 +26,6 @@ std::int64_t panel_width_for(std::int64_t columns);
 
 inline std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
 
-/// Whether `count` floats are more than the last cache holds, so that whoever reads them next finds none there and
-/// writing them past the caches saves reading what is overwritten; and aligned for that.
-bool worth_streaming(const float* data, std::int64_t count);
-
 /// Floats of the calling thread's own, at least `count`, 64-byte aligned; overwritten by the next call with the same
 /// slot.
 float* thread_scratch(int slot, std::int64_t count);

@@ -26,22 +26,8 @@ inline void store_lowest_bytes(std::uint8_t* p, IntVector v) {
 #endif
 }
 
-inline std::int32_t highest_lane(IntVector v) {
-#if defined(__clang__)  // has no __builtin_shuffle
-  std::int32_t highest = v[0];
-  for (std::int64_t i = 1; i < kWidth; ++i) highest = v[i] > highest ? v[i] : highest;
-  return highest;
-#else
-  IntVector lane;
-  for (int i = 0; i < kWidth; ++i) lane[i] = i;
-#pragma GCC unroll 4
-  for (int half = kWidth / 2; half > 0; half /= 2) {
-    const IntVector other = __builtin_shuffle(v, lane ^ half);
-    v = other > v ? other : v;
-  }
-  return v[0];
-#endif
-}
+inline IntVector higher(IntVector a, IntVector b) { return b > a ? b : a; }
+inline std::int32_t highest_lane(IntVector v) { return fold_lanes(v, higher)[0]; }
 
 /// The step that takes magnitudes up to a largest one to 127.
 struct ByteStep {

@@ -82,16 +82,26 @@ void tile(const Int8ProductBlock& given, std::int64_t row, std::int64_t column) 
       }
     }
   }
+  // Asked once a tile, not once a vector.
+  const auto finish = [&]<bool scaled, bool added>() {
 #pragma GCC unroll 16
-  for (int i = 0; i < Height; ++i) {
+    for (int i = 0; i < Height; ++i) {
+      const Vector row_scale = splat(scaled ? block.row_scale[row + i] : 1.0f);
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      const std::int64_t at = column + v * kWidth;
-      float* to = block.c + (row + i) * block.c_stride + at;
-      Vector value = __builtin_convertvector(sum[i][v], Vector) * load(block.column_scale + at);
-      if (block.row_scale != nullptr) value *= splat(block.row_scale[row + i]);
-      store(to, block.accumulate ? load(to) + value : value);
+      for (int v = 0; v < Vectors; ++v) {
+        const std::int64_t at = column + v * kWidth;
+        float* to = block.c + (row + i) * block.c_stride + at;
+        Vector value = __builtin_convertvector(sum[i][v], Vector) * load(block.column_scale + at);
+        if constexpr (scaled) value *= row_scale;
+        if constexpr (added) value += load(to);
+        store(to, value);
+      }
     }
+  };
+  if constexpr (words) {
+    block.accumulate ? finish.template operator()<true, true>() : finish.template operator()<true, false>();
+  } else {
+    block.row_scale != nullptr ? finish.template operator()<true, false>() : finish.template operator()<false, false>();
   }
 }
 

@@ -76,7 +76,7 @@ void transform_tile(const float* const* pixels, std::int64_t channels, float* pl
           store(planes + (plane + j) * channels + c, row[i][j]);
           // Magnitudes compare like their bits, and NaN is above infinity.
           const IntVector bits = reinterpret_cast<IntVector>(row[i][j]) & 0x7fffffff;
-          highest[i * 4 + j] = bits > highest[i * 4 + j] ? bits : highest[i * 4 + j];
+          highest[i * 4 + j] = higher(highest[i * 4 + j], bits);
         }
       }
     }
@@ -120,7 +120,7 @@ void transform_and_quantize(const Int8WinogradTiles& tiles) {
   }
 }
 
-template <bool enlarged, bool streamed>
+template <bool enlarged>
 void transform_back(const Int8WinogradTiles& given) {
   const Int8WinogradTiles tiles = given;  // a copy, which no store below can have changed
   for (std::int64_t t = 0; t < tiles.tiles; ++t) {
@@ -151,11 +151,7 @@ void transform_back(const Int8WinogradTiles& given) {
         const std::int64_t pixel = first + offsets[k] + column;
         Vector value = m[k / 2 * 4 + k % 2] + shift;
         if (tiles.residual != nullptr) value += load(tiles.residual + pixel);
-        if constexpr (streamed) {
-          stream(tiles.out + pixel, value);
-        } else {
-          store(tiles.out + pixel, value);
-        }
+        store(tiles.out + pixel, value);
       }
     }
   }
@@ -169,12 +165,8 @@ void int8_winograd_input(const Int8WinogradTiles& tiles) {
 }
 
 void int8_winograd_output(const Int8WinogradTiles& tiles) {
-  if (tiles.streamed) {
-    tiles.upsample ? transform_back<true, true>(tiles) : transform_back<false, true>(tiles);
-    end_stream();
-  } else {
-    tiles.upsample ? transform_back<true, false>(tiles) : transform_back<false, false>(tiles);
-  }
+  if (tiles.upsample) return transform_back<true>(tiles);
+  transform_back<false>(tiles);
 }
 
 }  // namespace i2i::cpu::I2I_ISA

@@ -44,7 +44,7 @@ void one_channel_sums(const GroupNormBlock& block, std::int64_t channel, double*
   }
 }
 
-template <bool with_silu, bool streamed>
+template <bool with_silu>
 void normalise(const GroupNormBlock& block) {
   const float *centre = block.factors, *scale = centre + block.channels, *shift = scale + block.channels;
   const std::int64_t whole = block.channels / kWidth * kWidth, left = block.channels - whole;
@@ -54,11 +54,7 @@ void normalise(const GroupNormBlock& block) {
     for (std::int64_t c = 0; c < whole; c += kWidth) {
       Vector value = (load(x + c) - load(centre + c)) * load(scale + c) + load(shift + c);
       if constexpr (with_silu) value = silu(value);
-      if constexpr (streamed) {
-        stream(y + c, value);
-      } else {
-        store(y + c, value);
-      }
+      store(y + c, value);
     }
     if (left > 0) {
       const Vector d = load_some(x + whole, left) - load_some(centre + whole, left);
@@ -113,12 +109,7 @@ void group_norm_factors(const GroupNormBlock& block) {
 }
 
 void group_norm_normalise(const GroupNormBlock& block) {
-  if (block.streamed) {
-    block.silu ? normalise<true, true>(block) : normalise<false, true>(block);
-    end_stream();
-  } else {
-    block.silu ? normalise<true, false>(block) : normalise<false, false>(block);
-  }
+  block.silu ? normalise<true>(block) : normalise<false>(block);
 }
 
 void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight, const float* bias,

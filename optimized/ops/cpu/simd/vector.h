@@ -37,27 +37,7 @@ constexpr std::int64_t kWidth = I2I_VECTOR_BYTES / 4;
 
 inline Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
-
-/// A store past the caches, for what is too large to be found there again. @param p  aligned as a vector is
-inline void stream(float* p, Vector v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, reinterpret_cast<__m512>(v));
-#elif defined(__AVX2__)
-  _mm256_stream_ps(p, reinterpret_cast<__m256>(v));
-#elif defined(__SSE2__)
-  _mm_stream_ps(p, reinterpret_cast<__m128>(v));
-#else
-  store(p, v);
-#endif
-}
-/// After the last `stream`, before other threads may read.
-inline void end_stream() {
-#if defined(__SSE2__)
-  _mm_sfence();
-#endif
-}
-
-inline Vector splat(float x) { return Vector{} + x; }
+inline Vector splat(float x) { return x - Vector{}; }  // adding zero would be computed: it makes +0 of -0
 
 /// The first `count` < kWidth floats; the rest are zero, and memory beyond is not touched.
 inline Vector load_some(const float* p, std::int64_t count) {
@@ -97,32 +77,33 @@ inline Vector absolute(Vector a) {
   return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(a) & (IntVector{} + 0x7fffffff));
 }
 
-// Lanes are folded in halves: a chain through all of them would wait for each.
-inline float sum_lanes(Vector v) {
-  float lanes[kWidth];
-  store(lanes, v);
-#pragma GCC unroll 4
+/// All lanes by `op`, in halves: a chain through all of them would wait for each. The result is in every lane, or at
+/// least in the first.
+template <typename V, typename Op>
+inline V fold_lanes(V v, const Op& op) {
+#if defined(__clang__)  // has no __builtin_shuffle
   for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    V other = v;
+    for (std::int64_t i = 0; i < half; ++i) other[i] = v[i + half];
+    v = op(v, other);
   }
-  return lanes[0];
+#else
+  IntVector lane;
+  for (int i = 0; i < kWidth; ++i) lane[i] = i;
+#pragma GCC unroll 4
+  for (int half = kWidth / 2; half > 0; half /= 2) v = op(v, __builtin_shuffle(v, lane ^ half));
+#endif
+  return v;
+}
+inline float sum_lanes(Vector v) {
+  return fold_lanes(v, [](Vector a, Vector b) { return a + b; })[0];
 }
 inline double sum_lanes_double(Vector v) {
   double total = 0;
   for (std::int64_t i = 0; i < kWidth; ++i) total += static_cast<double>(v[i]);
   return total;
 }
-inline float maximum_lane(Vector v) {
-  float lanes[kWidth];
-  store(lanes, v);
-#pragma GCC unroll 4
-  for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (std::int64_t i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
-  }
-  return lanes[0];
-}
+inline float maximum_lane(Vector v) { return fold_lanes(v, maximum)[0]; }
 
 /// e^x to about one unit in the last place near 0, four at the ends: 2^n * e^r with |r| <= ln(2)/2 and e^r by the
 /// polynomial of least relative error (Remez; 1.9e-9). NaN stays NaN; x is held in [-87.3, 88], where 2^n is a normal
