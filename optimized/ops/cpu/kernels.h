@@ -50,9 +50,12 @@ struct FinishBlock {
   std::int64_t out_stride = 0;  ///< of out and residual
 };
 
-/// One image's channels [first, first + count) of an NHWC tensor; `count` is a multiple of `channels_per_group`.
+/// Pixels of one image's channels [first, first + count) of an NHWC tensor; `count` is a multiple of
+/// `channels_per_group`. group_norm_sums writes sums; group_norm_factors turns sums over all of an image's pixels into
+/// factors and uses them up; group_norm_normalise applies these.
 struct GroupNormBlock {
-  const float* x = nullptr;  ///< at the first channel
+  const float* origin = nullptr;  ///< the image's first pixel, at the first channel
+  const float* x = nullptr;       ///< the first of `pixels` pixels
   float* y = nullptr;
   std::int64_t pixels = 0;
   std::int64_t stride = 0;  ///< floats from pixel to pixel
@@ -62,8 +65,8 @@ struct GroupNormBlock {
   const float* bias = nullptr;
   double eps = 0;
   bool silu = false;
-  double* sums = nullptr;    ///< scratch [2 * channels]
-  float* scratch = nullptr;  ///< scratch [3 * channels]
+  double* sums = nullptr;    ///< [2, channels]: of differences from origin, and of their squares
+  float* factors = nullptr;  ///< [3, channels]
 };
 
 /// Attention of up to kBlockRows queries of one head.
@@ -160,17 +163,18 @@ struct QuantizeBlock {
 struct Int8ProductBlock {
   const std::uint8_t* a = nullptr;
   std::int64_t a_stride = 0;         ///< bytes
-  const float* row_scale = nullptr;  ///< [rows]
+  const float* row_scale = nullptr;  ///< [rows]; null for ones
   std::int64_t rows = 0;
-  std::int64_t groups = 0;              ///< of four bytes: depth / 4, or depth / 2 for words
-  const std::int8_t* panel = nullptr;   ///< [groups, panel_width, 4 bytes]
-  std::int64_t panel_width = 0;         ///< 16, 32, 48 or 64
-  const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
-  const float* column_scale = nullptr;  ///< [panel_width]
+  std::int64_t groups = 0;                ///< of four bytes: depth / 4, or depth / 2 for words
+  const std::int8_t* panel = nullptr;     ///< [groups, panel_width, 4 bytes]
+  std::int64_t panel_width = 0;           ///< 16, 32, 48 or 64
+  std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; others may hold anything
+  const std::int32_t* start = nullptr;    ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
+  const float* column_scale = nullptr;    ///< [panel_width]
   float* c = nullptr;
   std::int64_t c_stride = 0;
   bool words = false;
-  bool accumulate = false;  ///< add to what c holds
+  bool accumulate = false;  ///< add to what c holds; words only, and with row_scale
 };
 
 /// A panel of weights as it is stored: `groups` of bytes, then [panel_width] int32 sums to start from (-128 times the
@@ -220,7 +224,7 @@ struct Int8WinogradTiles {
   std::int64_t plane_stride = 0;
   float* scales = nullptr;  ///< plane p, tile t at p * scale_stride + t
   std::int64_t scale_stride = 0;
-  float* scratch = nullptr;     ///< [16, channels]
+  float* scratch = nullptr;     ///< [17, channels]
   const float* sums = nullptr;  ///< plane p, tile t at p * sum_stride + t * panel_width
   std::int64_t sum_stride = 0;
   std::int64_t panel_width = 0;
@@ -239,7 +243,9 @@ struct Kernels {
   const char* name;
   void (*product)(const ProductBlock&);
   void (*finish)(const FinishBlock&);
-  void (*group_norm)(const GroupNormBlock&);
+  void (*group_norm_sums)(const GroupNormBlock&);
+  void (*group_norm_factors)(const GroupNormBlock&);
+  void (*group_norm_normalise)(const GroupNormBlock&);
   void (*layer_norm)(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight,
                      const float* bias, double eps);
   void (*attention)(const AttentionBlock&);

@@ -23,8 +23,8 @@ void attention(const AttentionBlock& block) {
     for (std::int64_t i = 0; i < block.queries; ++i) {
       const std::int64_t visible = (block.causal ? block.first_query + i + 1 : block.keys) - first;
       float* row = block.scores + i * block.keys_at_once;
-      const float correction = softmax_block(row, visible < keys ? visible : keys, keys, block.scale, states[i],
-                                             [=](std::int64_t j, Vector e) { store(row + j, e); });
+      const float correction = softmax_block<6>(row, visible < keys ? visible : keys, keys, block.scale * kLog2E,
+                                                states[i], [=](std::int64_t j, Vector e) { store(row + j, e); });
       if (first > 0 && correction != 1) scale_row(block.sums + i * values, values, correction);
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {

@@ -1,52 +1,12 @@
 // Products of bytes: unsigned activations, quantized here row by row, times signed weights. Four products and their sum
 // are one instruction where the processor has VNNI (vpdpbusd); elsewhere the same integers take three to six.
-#include <cmath>
 #include <utility>
 
 #include "optimized/ops/cpu/kernels.h"
-#include "optimized/ops/cpu/simd/vector.h"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "optimized/ops/cpu/simd/bytes.h"
 
 namespace i2i::cpu::I2I_ISA {
 namespace {
-
-typedef std::int32_t UnalignedIntVector __attribute__((vector_size(I2I_VECTOR_BYTES), aligned(4), may_alias));
-
-inline IntVector load_ints(const void* p) { return *static_cast<const UnalignedIntVector*>(p); }
-
-/// The lowest byte of each lane, kWidth bytes. Written out, since compilers take a conversion of vectors apart.
-inline void store_lowest_bytes(std::uint8_t* p, IntVector v) {
-#if defined(__AVX512F__)
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(v)));
-#elif defined(__AVX2__)
-  const IntVector low = v & 255;
-  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(reinterpret_cast<__m256i>(low)),
-                                         _mm256_extracti128_si256(reinterpret_cast<__m256i>(low), 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
-#else
-  for (std::int64_t i = 0; i < kWidth; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
-#endif
-}
-
-inline std::int32_t highest_lane(IntVector v) {
-#if defined(__clang__)  // has no __builtin_shuffle
-  std::int32_t highest = v[0];
-  for (std::int64_t i = 1; i < kWidth; ++i) highest = v[i] > highest ? v[i] : highest;
-  return highest;
-#else
-  IntVector lane;
-  for (int i = 0; i < kWidth; ++i) lane[i] = i;
-#pragma GCC unroll 4
-  for (int half = kWidth / 2; half > 0; half /= 2) {
-    const IntVector other = __builtin_shuffle(v, lane ^ half);
-    v = other > v ? other : v;
-  }
-  return v[0];
-#endif
-}
 
 /// sum + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3 in each lane: four unsigned bytes times four signed ones.
 inline IntVector dot(IntVector sum, IntVector a, IntVector w) {
@@ -93,7 +53,8 @@ inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
 
 /// Height rows by Vectors vectors of columns; see product.cpp.
 template <int Height, int Vectors, bool words>
-void tile(const Int8ProductBlock& block, std::int64_t row, std::int64_t column) {
+void tile(const Int8ProductBlock& given, std::int64_t row, std::int64_t column) {
+  const Int8ProductBlock block = given;  // a copy, which no store below can have changed
   IntVector sum[Height][Vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Height; ++i) {
@@ -121,19 +82,73 @@ void tile(const Int8ProductBlock& block, std::int64_t row, std::int64_t column) 
       }
     }
   }
+  // Asked once a tile, not once a vector.
+  const auto finish = [&]<bool scaled, bool added>() {
 #pragma GCC unroll 16
-  for (int i = 0; i < Height; ++i) {
-    const Vector row_scale = splat(block.row_scale[row + i]);
+    for (int i = 0; i < Height; ++i) {
+      const Vector row_scale = splat(scaled ? block.row_scale[row + i] : 1.0f);
 #pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      const std::int64_t at = column + v * kWidth;
-      float* to = block.c + (row + i) * block.c_stride + at;
-      const Vector exact = __builtin_convertvector(sum[i][v], Vector);
-      const Vector value = exact * load(block.column_scale + at) * row_scale;
-      store(to, block.accumulate ? load(to) + value : value);
+      for (int v = 0; v < Vectors; ++v) {
+        const std::int64_t at = column + v * kWidth;
+        float* to = block.c + (row + i) * block.c_stride + at;
+        Vector value = __builtin_convertvector(sum[i][v], Vector) * load(block.column_scale + at);
+        if constexpr (scaled) value *= row_scale;
+        if constexpr (added) value += load(to);
+        store(to, value);
+      }
     }
+  };
+  if constexpr (words) {
+    block.accumulate ? finish.template operator()<true, true>() : finish.template operator()<true, false>();
+  } else {
+    block.row_scale != nullptr ? finish.template operator()<true, false>() : finish.template operator()<false, false>();
   }
 }
+
+#if defined(__AVX512VNNI__)
+/// As `tile` of three vectors of words, of which the last is half empty and costs half: what heads of 40 leave.
+constexpr int kHalfHeight = 8;
+void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
+  const Int8ProductBlock block = given;
+  IntVector sum[kHalfHeight][2];
+  __m256i half[kHalfHeight];
+  const std::uint8_t* a[kHalfHeight];
+#pragma GCC unroll 16
+  for (int i = 0; i < kHalfHeight; ++i) {
+    sum[i][0] = sum[i][1] = IntVector{};
+    half[i] = _mm256_setzero_si256();
+    a[i] = block.a + (row + i) * block.a_stride;
+  }
+  const std::int8_t* panel = block.panel;
+  for (std::int64_t k = 0; k < 4 * block.groups; k += 4, panel += 4 * block.panel_width) {
+    const IntVector first = load_ints(panel), second = load_ints(panel + 64);
+    const __m256i third = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + 128));
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalfHeight; ++i) {
+      std::int32_t two_words;
+      std::memcpy(&two_words, a[i] + k, 4);
+      const IntVector x = IntVector{} + two_words;
+      sum[i][0] = dot_words(sum[i][0], x, first);
+      sum[i][1] = dot_words(sum[i][1], x, second);
+      const auto low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+      half[i] = _mm256_dpwssd_epi32(half[i], reinterpret_cast<__m256i>(low), third);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kHalfHeight; ++i) {
+    float* to = block.c + (row + i) * block.c_stride;
+    const float scale = block.row_scale[row + i];
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v, to += kWidth) {
+      const Vector value = __builtin_convertvector(sum[i][v], Vector) * load(block.column_scale + v * kWidth) * scale;
+      store(to, block.accumulate ? load(to) + value : value);
+    }
+    const __m256 columns = _mm256_mul_ps(_mm256_cvtepi32_ps(half[i]), _mm256_loadu_ps(block.column_scale + 2 * kWidth));
+    const __m256 value = _mm256_mul_ps(columns, _mm256_set1_ps(scale));
+    _mm256_storeu_ps(to, block.accumulate ? _mm256_add_ps(_mm256_loadu_ps(to), value) : value);
+  }
+}
+#endif
 
 using Tile = void (*)(const Int8ProductBlock&, std::int64_t, std::int64_t);
 
@@ -149,6 +164,14 @@ void tiles_of_block(const Int8ProductBlock& block, std::int64_t column) {
   using Table = Tiles<Vectors, words, std::make_integer_sequence<int, Height>>;
   const std::int64_t count = (block.rows + Height - 1) / Height;
   std::int64_t row = 0;
+#if defined(__AVX512VNNI__)
+  if constexpr (words && Vectors == 3) {
+    if (block.columns <= 40 && block.rows % kHalfHeight == 0) {
+      for (; row < block.rows; row += kHalfHeight) tile_of_two_and_a_half(block, row);
+      return;
+    }
+  }
+#endif
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t end = block.rows * (t + 1) / count;
     Table::kByHeight[end - row](block, row, column);
@@ -199,18 +222,12 @@ void quantize_rows(const QuantizeBlock& block) {
       const IntVector bits = reinterpret_cast<IntVector>(load_some(x + whole, width - whole)) & 0x7fffffff;
       highest = bits > highest ? bits : highest;
     }
-    const std::int32_t bits = highest_lane(highest);
-    float magnitude;
-    std::memcpy(&magnitude, &bits, 4);
-    const bool finite = bits < 0x7f800000, visible = finite && magnitude > 1e-30f;
-    block.scales[row] = !finite ? NAN : visible ? magnitude / 127.0f : 0.0f;
-    // 1.5 * 2^23 + 128: adding it rounds to the nearest integer, whose byte, raised by 128, is the lowest of the sum.
-    const Vector magic = splat(12583040.0f), inverse = splat(visible ? 127.0f / magnitude : 0.0f);
-    const auto quantized = [&](Vector value) { return reinterpret_cast<IntVector>(value * inverse + magic); };
-    for (std::int64_t j = 0; j < whole; j += kWidth) store_lowest_bytes(out + j, quantized(load(x + j)));
+    const ByteStep step(highest_lane(highest));
+    block.scales[row] = step.scale;
+    for (std::int64_t j = 0; j < whole; j += kWidth) store_lowest_bytes(out + j, step.quantized(load(x + j)));
     if (whole < width) {
       std::uint8_t bytes[kWidth];
-      store_lowest_bytes(bytes, quantized(load_some(x + whole, width - whole)));
+      store_lowest_bytes(bytes, step.quantized(load_some(x + whole, width - whole)));
       std::memcpy(out + whole, bytes, static_cast<std::size_t>(width - whole));
       for (std::int64_t j = width; j < padded; ++j) out[j] = 128;
     }

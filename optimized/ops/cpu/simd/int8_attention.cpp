@@ -16,8 +16,13 @@ typedef std::int16_t Words __attribute__((vector_size(I2I_VECTOR_BYTES / 2), ali
 /// round(32767 * weights).
 inline void store_words(std::int16_t* words, Vector weights) {
   const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the integer in the lowest bits
-  const IntVector bits = reinterpret_cast<IntVector>(weights * kWeightSteps + magic) & 0xffff;
-  *reinterpret_cast<Words*>(words) = __builtin_convertvector(bits, Words);
+  const IntVector bits = reinterpret_cast<IntVector>(weights * kWeightSteps + magic);
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(words),
+                      _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(bits)));
+#else
+  *reinterpret_cast<Words*>(words) = __builtin_convertvector(bits & 0xffff, Words);
+#endif
 }
 
 }  // namespace
@@ -37,7 +42,6 @@ void int8_attention(const Int8AttentionBlock& block) {
       Int8ProductBlock scores;
       scores.a = block.bytes;
       scores.a_stride = 4 * groups;
-      scores.row_scale = query_scales;
       scores.rows = block.queries;
       scores.groups = groups;
       set_panel(scores, block.packed_keys + (first + panel) / block.key_panel * key_panel_bytes, block.key_panel);
@@ -47,8 +51,10 @@ void int8_attention(const Int8AttentionBlock& block) {
     }
     for (std::int64_t i = 0; i < block.queries; ++i) {
       std::int16_t* words = block.weights + i * block.keys_at_once;
-      const float correction = softmax_block(block.scores + i * block.keys_at_once, keys, keys, block.scale, states[i],
-                                             [=](std::int64_t j, Vector e) { store_words(words + j, e); });
+      // Here a query's step comes in, rather than into each of its scores.
+      const float correction =
+          softmax_block<4>(block.scores + i * block.keys_at_once, keys, keys, block.scale * kLog2E * query_scales[i],
+                           states[i], [=](std::int64_t j, Vector e) { store_words(words + j, e); });
       if (first > 0 && correction != 1) scale_row(block.sums + i * values, values, correction);
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {
@@ -60,6 +66,7 @@ void int8_attention(const Int8AttentionBlock& block) {
       sums.groups = (keys + 1) / 2;
       sums.panel = block.packed_values + (panel * pairs + first / 2 * block.value_panel) * 4;
       sums.panel_width = block.value_panel;
+      sums.columns = block.head_size - panel;
       sums.column_scale = block.value_scales + panel;
       sums.c = block.sums + panel;
       sums.c_stride = values;

@@ -7,13 +7,13 @@
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
-/// Sums of d and d^2 per channel, d = x - (x at the first pixel), for `Vectors` vectors of channels.
+/// Sums of d and d^2 per channel, d = x - (x at the image's first pixel), for `Vectors` vectors of channels.
 template <int Vectors>
 void channel_sums(const GroupNormBlock& block, std::int64_t channel, double* sums, double* squares) {
   constexpr std::int64_t kRun = 128;  // pixels summed in float before going to double
   const float* x = block.x + channel;
   Vector origin[Vectors];
-  for (int v = 0; v < Vectors; ++v) origin[v] = load(x + v * kWidth);
+  for (int v = 0; v < Vectors; ++v) origin[v] = load(block.origin + channel + v * kWidth);
   for (std::int64_t first = 0; first < block.pixels; first += kRun) {
     const std::int64_t end = block.pixels - first < kRun ? block.pixels : first + kRun;
     Vector sum[Vectors] = {}, square[Vectors] = {};
@@ -36,7 +36,7 @@ void channel_sums(const GroupNormBlock& block, std::int64_t channel, double* sum
 }
 
 void one_channel_sums(const GroupNormBlock& block, std::int64_t channel, double* sum, double* square) {
-  const float origin = block.x[channel];
+  const float origin = block.origin[channel];
   for (std::int64_t p = 0; p < block.pixels; ++p) {
     const double d = static_cast<double>(block.x[p * block.stride + channel] - origin);
     *sum += d;
@@ -45,7 +45,8 @@ void one_channel_sums(const GroupNormBlock& block, std::int64_t channel, double*
 }
 
 template <bool with_silu>
-void normalise(const GroupNormBlock& block, const float* centre, const float* scale, const float* shift) {
+void normalise(const GroupNormBlock& block) {
+  const float *centre = block.factors, *scale = centre + block.channels, *shift = scale + block.channels;
   const std::int64_t whole = block.channels / kWidth * kWidth, left = block.channels - whole;
   for (std::int64_t p = 0; p < block.pixels; ++p) {
     const float* x = block.x + p * block.stride;
@@ -66,28 +67,30 @@ void normalise(const GroupNormBlock& block, const float* centre, const float* sc
 
 }  // namespace
 
-void group_norm(const GroupNormBlock& block) {
-  double* means = block.sums;  // first the sums, then the means
-  double* variances = block.sums + block.channels;
-  for (std::int64_t c = 0; c < 2 * block.channels; ++c) block.sums[c] = 0;
+void group_norm_sums(const GroupNormBlock& block) {
+  double *sums = block.sums, *squares = sums + block.channels;
+  for (std::int64_t c = 0; c < 2 * block.channels; ++c) sums[c] = 0;
   std::int64_t channel = 0;
   for (; channel + 4 * kWidth <= block.channels; channel += 4 * kWidth) {
-    channel_sums<4>(block, channel, means + channel, variances + channel);
+    channel_sums<4>(block, channel, sums + channel, squares + channel);
   }
   for (; channel + kWidth <= block.channels; channel += kWidth) {
-    channel_sums<1>(block, channel, means + channel, variances + channel);
+    channel_sums<1>(block, channel, sums + channel, squares + channel);
   }
-  for (; channel < block.channels; ++channel) one_channel_sums(block, channel, means + channel, variances + channel);
+  for (; channel < block.channels; ++channel) one_channel_sums(block, channel, sums + channel, squares + channel);
+}
 
+void group_norm_factors(const GroupNormBlock& block) {
+  double *means = block.sums, *variances = means + block.channels;  // so far the sums
   const double pixels = static_cast<double>(block.pixels), per_group = static_cast<double>(block.channels_per_group);
-  float *centre = block.scratch, *scale = centre + block.channels, *shift = scale + block.channels;
+  float *centre = block.factors, *scale = centre + block.channels, *shift = scale + block.channels;
   for (std::int64_t first = 0; first < block.channels; first += block.channels_per_group) {
     const std::int64_t end = first + block.channels_per_group;
     double mean = 0, variance = 0;
     for (std::int64_t c = first; c < end; ++c) {
       const double difference = means[c] / pixels;
       variances[c] = variances[c] / pixels - difference * difference;
-      means[c] = static_cast<double>(block.x[c]) + difference;
+      means[c] = static_cast<double>(block.origin[c]) + difference;
       mean += means[c] / per_group;
     }
     for (std::int64_t c = first; c < end; ++c) {
@@ -103,11 +106,10 @@ void group_norm(const GroupNormBlock& block) {
           static_cast<float>(static_cast<double>(block.bias[c]) + (static_cast<double>(centre[c]) - mean) * weight);
     }
   }
-  if (block.silu) {
-    normalise<true>(block, centre, scale, shift);
-  } else {
-    normalise<false>(block, centre, scale, shift);
-  }
+}
+
+void group_norm_normalise(const GroupNormBlock& block) {
+  block.silu ? normalise<true>(block) : normalise<false>(block);
 }
 
 void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight, const float* bias,

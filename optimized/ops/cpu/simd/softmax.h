@@ -9,40 +9,55 @@ namespace {
 
 /// What one query has seen so far.
 struct SoftmaxState {
-  float highest = -3.0e38f;  ///< of the scaled scores
+  float highest = -3.0e38f;  ///< of the scaled scores, or a little more
   float sum = 0;
 };
 
-/// e^x for x <= 0: half the work of `exponential`. 2^n * e^r, with e^r by the polynomial of least relative error on
-/// |r| <= ln(2)/2 (Remez; 1.9e-9). ln 2 in one part: its rounding moves the result less than that of x itself does. NaN
-/// stays NaN; below -86.6 all is e^-86.6, 2e-38.
-inline Vector exponential_of_at_most_zero(Vector x) {
-  const Vector lowest = splat(-86.6f);
-  const Vector held = choose(lowest > x, lowest, x);
-  const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds, and leaves the integer in the lowest bits
-  const Vector shifted = held * 1.44269504f + magic;
-  const Vector r = held - (shifted - magic) * 0.693147181f;
-  Vector p = splat(0.00138368141f);
-  p = p * r + 0.00837484114f;
-  p = p * r + 0.0416682275f;
-  p = p * r + 0.166664199f;
-  p = p * r + 0.499999921f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return p * reinterpret_cast<Vector>((reinterpret_cast<IntVector>(shifted) << 23) + (127 << 23));
+/// 2^x for x <= 0, as 2^n * 2^r with |r| <= 1/2 and 2^r by the polynomial of least relative error (Remez): degree 6 is
+/// off by 1.9e-9; degree 4, by 2.6e-6, serves where the result is rounded to 15 bits. A softmax in powers of two takes
+/// its logarithm's factor into the scale of the scores, where it costs nothing. NaN stays NaN; below -125 all is
+/// 2^-125.
+template <int degree>
+inline Vector power_of_two_of_at_most_one(Vector x) {
+  static_assert(degree == 4 || degree == 6);
+  const Vector held = maximum(splat(-125.0f), x);
+  // 1.5 * 2^23 + 127: adding it rounds, and leaves n with a float's bias of exponents in the lowest bits.
+  const Vector magic = splat(12583039.0f);
+  const Vector shifted = held + magic;
+  const Vector r = held - (shifted - magic);
+  Vector p;
+  if constexpr (degree == 4) {
+    p = splat(0.00957010191f);
+    p = p * r + 0.0559178603f;
+    p = p * r + 0.240247448f;
+    p = p * r + 0.693121815f;
+    p = p * r + 0.999999261f;
+  } else {
+    p = splat(0.00015345812f);
+    p = p * r + 0.00133999312f;
+    p = p * r + 0.00961848896f;
+    p = p * r + 0.0555032878f;
+    p = p * r + 0.240226469f;
+    p = p * r + 0.693147206f;
+    p = p * r + 1.0f;
+  }
+  return p * reinterpret_cast<Vector>(reinterpret_cast<IntVector>(shifted) << 23);
 }
 
-/// The first `count` lanes of v; the rest zero.
-inline Vector first_lanes(Vector v, std::int64_t count) {
+/// The first `count` lanes of v, and `rest` beyond.
+inline Vector first_lanes(Vector v, std::int64_t count, Vector rest) {
   IntVector lane;
   for (int i = 0; i < kWidth; ++i) lane[i] = i;
-  return choose(lane < static_cast<std::int32_t>(count), v, Vector{});
+  return choose(lane < static_cast<std::int32_t>(count), v, rest);
 }
 
-/// Gives exp(scale * score - highest) of the first `visible` of `count` scores, and zero for the rest, to
+constexpr float kLog2E = 1.44269504f;
+
+/// Gives 2^(scale * score - highest) of the first `visible` of `count` scores, and zero for the rest, to
 /// keep(first of kWidth lanes, values), whole vectors at a time: rows are padded to whole vectors. `state` moves on to
-/// the new highest score. @return by what everything seen before has to be multiplied
-template <typename Keep>
+/// the new highest score. @tparam degree  see power_of_two_of_at_most_one  @return by what everything seen before has
+/// to be multiplied
+template <int degree, typename Keep>
 float softmax_block(const float* scores, std::int64_t visible, std::int64_t count, float scale, SoftmaxState& state,
                     const Keep& keep) {
   std::int64_t j = 0;
@@ -58,21 +73,24 @@ float softmax_block(const float* scores, std::int64_t visible, std::int64_t coun
     for (int v = 0; v < kChains; ++v) best[v] = maximum(best[v], load(scores + j + v * kWidth));
   }
   for (; j + kWidth <= visible; j += kWidth) best[0] = maximum(best[0], load(scores + j));
-  float highest = maximum_lane(maximum(maximum(best[0], best[1]), maximum(best[2], best[3])));
-  for (; j < visible; ++j) highest = scores[j] > highest ? scores[j] : highest;
-  highest *= scale;
+  if (j < visible) best[1] = maximum(best[1], first_lanes(load(scores + j), visible - j, best[1]));
+  float highest = maximum_lane(maximum(maximum(best[0], best[1]), maximum(best[2], best[3]))) * scale;
+  highest += (highest < 0 ? -highest : highest) * 1.2e-7f;  // no weight above 1, which words could not hold
   if (highest < state.highest) highest = state.highest;
-  const float correction = state.sum == 0 ? 0 : exponential_of_at_most_zero(splat(state.highest - highest))[0];
+  const float correction = state.sum == 0 ? 0 : power_of_two_of_at_most_one<degree>(splat(state.highest - highest))[0];
 
   const Vector shift = splat(highest);
+  const auto weights = [&](std::int64_t at) {
+    return power_of_two_of_at_most_one<degree>(load(scores + at) * scale - shift);
+  };
   Vector sum{};
   for (j = 0; j + kWidth <= visible; j += kWidth) {
-    const Vector e = exponential_of_at_most_zero(load(scores + j) * scale - shift);
+    const Vector e = weights(j);
     keep(j, e);
     sum += e;
   }
   if (j < visible) {
-    const Vector e = first_lanes(exponential_of_at_most_zero(load(scores + j) * scale - shift), visible - j);
+    const Vector e = first_lanes(weights(j), visible - j, Vector{});
     keep(j, e);
     sum += e;
     j += kWidth;

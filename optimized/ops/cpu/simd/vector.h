@@ -8,6 +8,10 @@
 
 #include "optimized/ops/cpu/kernels.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512VNNI__)
 #define I2I_ISA avx512vnni
 #define I2I_VECTOR_BYTES 64
@@ -33,7 +37,7 @@ constexpr std::int64_t kWidth = I2I_VECTOR_BYTES / 4;
 
 inline Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
 inline void store(float* p, Vector v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
-inline Vector splat(float x) { return Vector{} + x; }
+inline Vector splat(float x) { return x - Vector{}; }  // adding zero would be computed: it makes +0 of -0
 
 /// The first `count` < kWidth floats; the rest are zero, and memory beyond is not touched.
 inline Vector load_some(const float* p, std::int64_t count) {
@@ -48,61 +52,76 @@ inline void store_some(float* p, Vector v, std::int64_t count) {
 }
 
 inline Vector choose(IntVector mask, Vector yes, Vector no) { return mask ? yes : no; }
-inline Vector maximum(Vector a, Vector b) { return choose(a > b, a, b); }
-inline Vector minimum(Vector a, Vector b) { return choose(a < b, a, b); }
+// b where one of them is NaN. Named, since compilers see the one instruction only in some comparisons.
+inline Vector maximum(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vector>(
+      _mm512_maskz_max_ps(0xffff, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vector>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return choose(a > b, a, b);
+#endif
+}
+inline Vector minimum(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vector>(
+      _mm512_maskz_min_ps(0xffff, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vector>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return choose(a < b, a, b);
+#endif
+}
 inline Vector absolute(Vector a) {
   return reinterpret_cast<Vector>(reinterpret_cast<IntVector>(a) & (IntVector{} + 0x7fffffff));
 }
 
-// Lanes are folded in halves: a chain through all of them would wait for each.
-inline float sum_lanes(Vector v) {
-  float lanes[kWidth];
-  store(lanes, v);
-#pragma GCC unroll 4
+/// All lanes by `op`, in halves: a chain through all of them would wait for each. The result is in every lane, or at
+/// least in the first.
+template <typename V, typename Op>
+inline V fold_lanes(V v, const Op& op) {
+#if defined(__clang__)  // has no __builtin_shuffle
   for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (std::int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    V other = v;
+    for (std::int64_t i = 0; i < half; ++i) other[i] = v[i + half];
+    v = op(v, other);
   }
-  return lanes[0];
+#else
+  IntVector lane;
+  for (int i = 0; i < kWidth; ++i) lane[i] = i;
+#pragma GCC unroll 4
+  for (int half = kWidth / 2; half > 0; half /= 2) v = op(v, __builtin_shuffle(v, lane ^ half));
+#endif
+  return v;
+}
+inline float sum_lanes(Vector v) {
+  return fold_lanes(v, [](Vector a, Vector b) { return a + b; })[0];
 }
 inline double sum_lanes_double(Vector v) {
   double total = 0;
   for (std::int64_t i = 0; i < kWidth; ++i) total += static_cast<double>(v[i]);
   return total;
 }
-inline float maximum_lane(Vector v) {
-  float lanes[kWidth];
-  store(lanes, v);
-#pragma GCC unroll 4
-  for (std::int64_t half = kWidth / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (std::int64_t i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
-  }
-  return lanes[0];
-}
+inline float maximum_lane(Vector v) { return fold_lanes(v, maximum)[0]; }
 
-/// e^x to about one unit in the last place: 2^n * e^r with |r| <= ln(2)/2 and e^r by its Taylor polynomial of degree 7
-/// (remainder below 6e-9). NaN stays NaN; x is held in [-87.3, 88.7], the range of normal floats.
+/// e^x to about one unit in the last place near 0, four at the ends: 2^n * e^r with |r| <= ln(2)/2 and e^r by the
+/// polynomial of least relative error (Remez; 1.9e-9). NaN stays NaN; x is held in [-87.3, 88], where 2^n is a normal
+/// float.
 inline Vector exponential(Vector x) {
-  const Vector held = minimum(maximum(x, splat(-87.3f)), splat(88.7f));
-  const Vector magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vector n = (held * 1.44269504f + magic) - magic;
-  Vector r = held - n * 0.693359375f;  // ln 2 in two parts, so that the subtraction is exact
-  r = r + n * 2.12194440e-4f;
-  Vector p = splat(1.0f / 5040);
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
+  const Vector held = minimum(splat(88.0f), maximum(splat(-87.3f), x));
+  // 1.5 * 2^23 + 127: adding it rounds, and leaves n with a float's bias of exponents in the lowest bits.
+  const Vector magic = splat(12583039.0f);
+  const Vector shifted = held * 1.44269504f + magic;
+  const Vector r = held - (shifted - magic) * 0.693147181f;
+  Vector p = splat(0.00138368141f);
+  p = p * r + 0.00837484114f;
+  p = p * r + 0.0416682275f;
+  p = p * r + 0.166664199f;
+  p = p * r + 0.499999921f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  // In two factors: n reaches 128, which one factor cannot hold.
-  const IntVector k = __builtin_convertvector(n, IntVector);
-  const IntVector half = k >> 1;
-  const Vector first = reinterpret_cast<Vector>((half + 127) << 23);
-  const Vector second = reinterpret_cast<Vector>((k - half + 127) << 23);
-  return choose(x != x, x, p * first * second);
+  return p * reinterpret_cast<Vector>(reinterpret_cast<IntVector>(shifted) << 23);
 }
 
 inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
@@ -135,7 +154,9 @@ void pack_transposed(const float* x, std::int64_t stride, std::int64_t rows, std
                      std::int64_t panel_width, float* packed);
 void pack_rows(const float* x, std::int64_t stride, std::int64_t depth, std::int64_t columns, std::int64_t panel_width,
                float* packed);
-void group_norm(const GroupNormBlock& block);
+void group_norm_sums(const GroupNormBlock& block);
+void group_norm_factors(const GroupNormBlock& block);
+void group_norm_normalise(const GroupNormBlock& block);
 void layer_norm(const float* x, float* y, std::int64_t rows, std::int64_t width, const float* weight, const float* bias,
                 double eps);
 void guided_step(const GuidedStepBlock& block);
