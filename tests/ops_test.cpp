@@ -453,6 +453,19 @@ TEST_P(Operators, SelfAttentionInt8) {
       EXPECT_LE(distance(y.tensor, expected), 0.02 + 0.03 * magnitude * magnitude);
     }
   }
+  // Steps of 1 (keys come with their opposites, so that their mean is zero): nothing is left to round but the weights.
+  // More keys than are held at a time; half a vector of channels.
+  at::Tensor whole = at::randint(-127, 128, {1, 600, 120}).to(at::kFloat);
+  whole.select(2, 0).fill_(127);
+  whole.select(2, 40).fill_(127);
+  whole.narrow(1, 300, 300).narrow(2, 40, 40).copy_(-whole.narrow(1, 0, 300).narrow(2, 40, 40));
+  whole.narrow(1, 0, 1).narrow(2, 80, 40).fill_(127);
+  whole.narrow(2, 0, 40) *= 3e-4;
+  Guarded exact({1, 600, 40});
+  ops::self_attention_int8(whole, 1, exact.tensor);
+  const auto steps = whole.chunk(3, -1);
+  EXPECT_LE(distance(exact.tensor, attention(steps[0], steps[1], steps[2], 1, false)),
+            4e-4);  // 2.7e-4 is: a few keys in 15 bits
   // Values alone, in whole steps and all alike: weights add up to one, so each query gives the value back.
   at::Tensor alike = at::randn({1, 600, 48});
   alike.narrow(2, 32, 16).copy_(at::arange(-127, 129, 17).to(at::kFloat).slice(0, 0, 16).expand({1, 600, 16}));
