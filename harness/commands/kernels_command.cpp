@@ -15,8 +15,8 @@ namespace {
 // An operator may be this many times as far from the float64 formula as libtorch's fp32 is, and always this far.
 // Winograd's transforms cancel: its allowance is that of its tests. Bytes of normally distributed values have steps of
 // 3.5 to 4.5 deviations / 127: the sums' noise is 1.2 to 1.5 % of their deviation, its largest value as far out in the
-// noise as the largest sum is in the sums; F(2x2, 3x3) makes it 1.7 times as much. In attention queries and keys each move
-// a score, and with it a weight, by that much, and values the sum: three noises, the square root of 3 times one.
+// noise as the largest sum is in the sums; F(2x2, 3x3) makes it 1.7 times as much. In attention queries and keys each
+// move a score, and with it a weight, by that much, and values the sum: three noises, the square root of 3 times one.
 constexpr double kTimesLibtorch = 4, kAlwaysAllowed = 3e-6, kWinogradAllowed = 5e-5, kInt8Allowed = 0.02,
                  kWinogradInt8Allowed = 0.035, kAttentionInt8Allowed = 0.035;
 
