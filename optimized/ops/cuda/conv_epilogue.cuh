@@ -1,6 +1,6 @@
 // What follows a convolution: bias or per-image bias, SiLU, residual. Grid: (vectors of an image / 256, images). Bytes:
 // input, residual and out once, in 128-bit accesses where the channels allow; the bias comes from the caches. fp32
-// arithmetic, rounded once. Answers to the last step of optimized/ops.inc's conv2d and linear.
+// arithmetic, rounded once. Answers to the last step of optimized/ops.inc's conv2d.
 #pragma once
 
 #include "optimized/ops/cuda/conv_epilogue.h"

@@ -21,8 +21,8 @@ int rows_of_bias(const OptionalTensor& bias, const Rows& out, const char* name) 
   return rows;
 }
 
-/// out = act(input + bias) + residual; `input` may be `out`. @param bias  [O] or [S,O]
-void epilogue(const at::Tensor& input, const OptionalTensor& bias, const OptionalTensor& residual, bool silu,
+/// out = input + bias + residual; `input` may be `out`. @param bias  [O] or [S,O]
+void epilogue(const at::Tensor& input, const OptionalTensor& bias, const OptionalTensor& residual,
               const at::Tensor& out, const char* name) {
   const Rows x = rows_of(input, name), y = rows_of(out, name);
   TORCH_CHECK(x.count == y.count && x.width == y.width && x.type == y.type, name, ": ", input.sizes(), " to ",
@@ -38,7 +38,6 @@ void epilogue(const at::Tensor& input, const OptionalTensor& bias, const Optiona
   call.images = call.bias_rows > 1 ? y.images : 1;
   call.pixels = x.count / call.images;
   call.channels = x.width;
-  call.silu = silu;
   if (std::int64_t{call.pixels} * call.channels >= std::int64_t{1} << 31) {
     call.images = y.images;
     call.pixels = y.per_image();
@@ -175,7 +174,7 @@ void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
   const at::Tensor read = upsample ? at::upsample_nearest2d(input, {out.size(2), out.size(3)}) : input;
   const auto [x, padding] = padded(read, kernel, stride, pad_before, out);
   if (cudnn_convolution(x, weight, bias, residual, stride, padding, out)) return;
-  epilogue(convolved(x, weight, stride, padding), bias, residual, false, out, "conv2d");
+  epilogue(convolved(x, weight, stride, padding), bias, residual, out, "conv2d");
 }
 
 // cuDNN chooses its own algorithm.
