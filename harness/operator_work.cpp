@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "optimized/ops.h"
+
 namespace i2i {
 namespace {
 
@@ -49,11 +51,14 @@ double conv2d_winograd(Inputs in) {  // input, weight, bias, residual, upsample,
   return 2 * elements(in[5].toTensor()) * 9 * static_cast<double>(channels_of(in[0].toTensor()));
 }
 
-/// Products left by F(4x4, 3x3): 36 for each 4 x 4 tile begun, in place of 144.
+/// Products left by F(4x4, 3x3) or F(6x6, 3x3): 36 for each 4 x 4 tile begun in place of 144, or 64 in place of 324; 25
+/// or 49 where the picture is enlarged.
 double winograd_products(Inputs in) {
   const at::Tensor& out = in[5].toTensor();
-  const auto tiles = static_cast<double>(out.size(0) * ((out.size(2) + 3) / 4) * ((out.size(3) + 3) / 4));
-  return 2 * 36 * tiles * static_cast<double>(out.size(1) * channels_of(in[0].toTensor()));
+  const int side = ops::winograd_outputs(out.size(2), out.size(3));
+  const std::int64_t tiles = out.size(0) * ops::tiles_of(out.size(2), side) * ops::tiles_of(out.size(3), side);
+  const std::int64_t across = side + (in[4].toBool() ? 1 : 2), planes = across * across;  // some vanish on enlarging
+  return 2 * static_cast<double>(planes * tiles * out.size(1) * channels_of(in[0].toTensor()));
 }
 
 double self_attention(Inputs in) {  // qkv, heads, causal, out

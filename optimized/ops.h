@@ -36,6 +36,13 @@ void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
 void conv2d(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
             bool upsample, const at::Tensor& out);
+/// Tiles of `outputs` that cover a side.
+constexpr std::int64_t tiles_of(std::int64_t side, int outputs) { return (side + outputs - 1) / outputs; }
+/// The side of the tiles that conv2d_winograd computes a picture by: 4 or 6, whichever leaves fewer products. Larger
+/// tiles leave fewer for each pixel, but hang further over the picture's edges.
+constexpr int winograd_outputs(std::int64_t height, std::int64_t width) {
+  return 64 * tiles_of(height, 6) * tiles_of(width, 6) < 36 * tiles_of(height, 4) * tiles_of(width, 4) ? 6 : 4;
+}
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                      const OptionalTensor& residual, bool upsample, const at::Tensor& out);
 at::Tensor pack_weight_int8(const at::Tensor& weight, bool geglu = false);

@@ -81,7 +81,7 @@ double distance(const at::Tensor& got, const at::Tensor& expected) {
 constexpr double kSum = 3e-6;
 // One or two roundings and a transcendental function good to its last place.
 constexpr double kPointwise = 1e-6;
-// F(4x4, 3x3): the transforms' weights reach 8 * 8 and cancel.
+// F(4x4, 3x3) and F(6x6, 3x3): the transforms' weights reach 8 * 8 and 32 * 32 and cancel.
 constexpr double kWinograd = 5e-5;
 
 at::Tensor activated(const at::Tensor& x, ops::Activation activation) {
@@ -162,9 +162,12 @@ TEST_P(Operators, Conv2d) {
 
 TEST_P(Operators, Conv2dWinograd) {
   tested().insert("conv2d_winograd");
+  std::set<int> sides;
   for (const auto& [images, in, out, height, width] :
-       {std::tuple{1, 16, 16, 4, 4}, {3, 32, 48, 16, 16}, {2, 80, 16, 7, 9}, {1, 16, 112, 1, 2}, {2, 64, 64, 40, 44}}) {
+       {std::tuple{1, 16, 16, 4, 4}, {3, 32, 48, 16, 16}, {2, 80, 16, 7, 9}, {1, 16, 112, 1, 2}, {2, 64, 64, 40, 44},
+        {1, 16, 16, 6, 6}, {2, 32, 48, 17, 12}}) {
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
+    sides.insert(ops::winograd_outputs(height, width));
     const at::Tensor x = image({images, in, height, width}), weight = at::randn({out, in, 3, 3}) / std::sqrt(in);
     const at::Tensor bias = at::randn({images, out}), residual = image({images, out, height, width});
     const at::Tensor packed = ops::pack_weight(weight);
@@ -177,7 +180,9 @@ TEST_P(Operators, Conv2dWinograd) {
     Guarded large({images, out, 2 * height, 2 * width});
     ops::conv2d_winograd(x, packed, bias, std::nullopt, true, large.tensor);
     EXPECT_LE(distance(large.tensor, at::conv2d(enlarged, wide(weight), {}, 1, 1) + added), kWinograd) << "enlarged";
+    sides.insert(-ops::winograd_outputs(2 * height, 2 * width));
   }
+  EXPECT_EQ(sides, (std::set{-6, -4, 4, 6})) << "a size of tile was met on no picture, or no enlarged (-) one";
 }
 
 // Weights whose bytes are the weights: whole numbers, and 127 in each row, so that its step is 1.

@@ -1,8 +1,8 @@
-// 3 x 3 convolution by F(4x4, 3x3): transform tiles, 36 products of [tiles, I] with [I, O] (25 on an enlarged picture),
-// transform back with bias and residual. A quarter of the multiplications. Weights stay as pack_weight left them and
-// are transformed in passing, in pieces that the cache holds: kept transformed they would be four times as large, and
-// reading them from memory would take longer than making them. Error: a few 1e-6 relative, from the transforms'
-// factors.
+// 3 x 3 convolution by F(4x4, 3x3) or F(6x6, 3x3): transform tiles, 36 or 64 products of [tiles, I] with [I, O] (25 or
+// 49 on an enlarged picture), transform back with bias and residual. A quarter of the multiplications, or a fifth.
+// Weights stay as pack_weight left them and are transformed in passing, in pieces that the cache holds: kept
+// transformed they would be four or seven times as large, and reading them from memory would take longer than making
+// them. Error: a few 1e-6 relative, from the transforms' factors.
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 #include "optimized/ops/cpu/winograd.h"
@@ -11,42 +11,49 @@ namespace i2i::cpu {
 
 namespace {
 
-/// Six planes (one row of the transformed 6 x 6 tile) times one panel of the weights.
+/// Floats from one plane to the next. A tile's (or a weight's) planes are read and written together: at a distance of a
+/// power of two all of them would fall into one set of the first-level cache.
+std::int64_t spread(std::int64_t floats) { return round_up(floats, 1024) + 16; }
+
+/// One row of planes times one panel of the weights.
 struct PlaneProducts {
   const at::Tensor& weight;
+  int outputs;
   std::int64_t panel, row;
   bool upsample;
   std::int64_t depth, tiles;
-  const float* in_planes = nullptr;  ///< [6, tiles, depth], planes in_stride apart
+  const float* in_planes = nullptr;  ///< [outputs + 2, tiles, depth], planes in_stride apart
   std::int64_t in_stride = 0;
-  float* out_planes = nullptr;  ///< [6, tiles, panel_width], planes out_stride and tiles out_width apart
+  float* out_planes = nullptr;  ///< [outputs + 2, tiles, panel_width], planes out_stride and tiles out_width apart
   std::int64_t out_stride = 0, out_width = 0;
 };
 
 void run(const Kernels& use, const PlaneProducts& of) {
-  const std::int64_t width = of.weight.size(2);
+  const std::int64_t width = of.weight.size(2), side = of.outputs + 2;
   WinogradWeights weights;
+  weights.outputs = of.outputs;
   weights.panel = static_cast<const float*>(of.weight.const_data_ptr()) + of.panel * 9 * of.depth * width;
   weights.depth = of.depth;
   weights.panel_width = width;
   weights.row = static_cast<int>(of.row);
   // Few tiles: a slice of the transformed weights and all sums stay in the second-level cache. Many: sums would have to
   // come and go with every slice, so the whole depth is transformed at once and each plane then serves all tiles.
-  const bool sums_fit = 6 * of.tiles * width <= (64 << 10);
-  const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (6 * width), 16)) : of.depth;
-  weights.planes = thread_scratch(2, 6 * slice * width);
+  const bool sums_fit = side * of.tiles * width <= (64 << 10);
+  const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (side * width), 16)) : of.depth;
+  weights.plane_stride = spread(slice * width);
+  weights.planes = thread_scratch(2, side * weights.plane_stride);
   for (weights.first = 0; weights.first < of.depth; weights.first += slice) {
     weights.count = std::min(slice, of.depth - weights.first);
     use.winograd_weights(weights);
-    for (std::int64_t column = 0; column < 6; ++column) {
-      if (of.upsample && winograd_plane_vanishes(static_cast<int>(column))) continue;
+    for (std::int64_t column = 0; column < side; ++column) {
+      if (of.upsample && column == kWinogradVanishing) continue;
       const float* in = of.in_planes + column * of.in_stride + weights.first;
       float* out = of.out_planes + column * of.out_stride;
       for (std::int64_t first = 0; first < of.tiles; first += kBlockRows) {
         const std::int64_t rows = std::min(kBlockRows, of.tiles - first);
         const float* pointers[kBlockRows];
         for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in + (first + i) * of.depth;
-        use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.count * width, width,
+        use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.plane_stride, width,
                      out + first * of.out_width, of.out_width, weights.first > 0});
       }
     }
@@ -66,17 +73,20 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
               "conv2d_winograd: ", input.sizes(), " by ", weight.sizes(), " to ", out.sizes(),
               upsample ? " after enlarging twofold" : "");
   const Kernels& use = kernels();
-  const auto tiles = tiles_of_pictures<WinogradTiles>("conv2d_winograd", input, bias, residual, upsample, out);
+  auto tiles = tiles_of_pictures<WinogradTiles>("conv2d_winograd", input, bias, residual, upsample, out);
+  tiles.outputs = ops::winograd_outputs(height, width);
 
-  const std::int64_t rows_in_use = upsample ? 5 : 6;  // of planes; winograd_plane_vanishes
-  const std::int64_t total = images * ((height + 3) / 4) * ((width + 3) / 4);
+  const std::int64_t side = tiles.outputs + 2, plane_count = side * side;
+  const std::int64_t rows_in_use = upsample ? side - 1 : side;  // of planes; kWinogradVanishing
+  const std::int64_t total = images * ops::tiles_of(height, tiles.outputs) * ops::tiles_of(width, tiles.outputs);
   const std::int64_t panels = weight.size(0), panel_width = weight.size(2), padded = panels * panel_width;
   // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
   // chunk.
-  const std::int64_t most = std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (36 * (in + padded)), kBlockRows));
+  const std::int64_t most = std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (plane_count * (in + padded)), kBlockRows));
   const std::int64_t chunk = std::min(total, most);
-  float* in_planes = thread_scratch(0, 36 * chunk * in);
-  float* out_planes = thread_scratch(1, 36 * chunk * padded);
+  const std::int64_t in_stride = spread(chunk * in), out_stride = spread(chunk * padded);
+  float* in_planes = thread_scratch(0, plane_count * in_stride);
+  float* out_planes = thread_scratch(1, plane_count * out_stride);
   for (std::int64_t first = 0; first < total; first += chunk) {
     const std::int64_t count = std::min(chunk, total - first);
     constexpr std::int64_t kTilesPerTask = 8;
@@ -86,22 +96,23 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
       some.channels = channels;
       some.first_tile = first + task * kTilesPerTask;
       some.tiles = std::min(kTilesPerTask, count - task * kTilesPerTask);
-      some.plane_stride = chunk * channels;
+      some.plane_stride = spread(chunk * channels);
       some.tile_stride = channels;
       some.planes = planes + task * kTilesPerTask * channels;
       return some;
     };
     for_each_task(transform_tasks, static_cast<double>(count * in) * 6,
                   [&](std::int64_t task) { use.winograd_input(part(task, in, in_planes)); });
-    const double cost_ns = static_cast<double>(36 * count * in * padded) / 75;
+    const double cost_ns = static_cast<double>(plane_count * count * in * padded) / 75;
     for_each_task(rows_in_use * panels, cost_ns, [&](std::int64_t task) {
-      const std::int64_t row = upsample && task % rows_in_use >= 2 ? task % rows_in_use + 1 : task % rows_in_use;
+      std::int64_t row = task % rows_in_use;
+      if (upsample && row >= kWinogradVanishing) ++row;
       const std::int64_t panel = task / rows_in_use;
-      PlaneProducts products{weight, panel, row, upsample, in, count};
-      products.in_planes = in_planes + row * 6 * chunk * in;
-      products.in_stride = chunk * in;
-      products.out_planes = out_planes + row * 6 * chunk * padded + panel * panel_width;
-      products.out_stride = chunk * padded;
+      PlaneProducts products{weight, tiles.outputs, panel, row, upsample, in, count};
+      products.in_planes = in_planes + row * side * in_stride;
+      products.in_stride = in_stride;
+      products.out_planes = out_planes + row * side * out_stride + panel * panel_width;
+      products.out_stride = out_stride;
       products.out_width = padded;
       run(use, products);
     });

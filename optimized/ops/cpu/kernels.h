@@ -111,15 +111,15 @@ struct GuidedStepBlock {
   std::int64_t count = 0;
 };
 
-/// Winograd F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308): 6 x 6 input tiles to 36 planes, and 36 planes to 4 x 4
-/// outputs.
+/// Winograd F(4x4, 3x3) or F(6x6, 3x3) (Lavin & Gray 2016, arXiv:1509.09308): input tiles of side 6 or 8 to as many
+/// planes as they have pixels, and planes to 4 x 4 or 6 x 6 outputs.
 struct WinogradTiles {
+  int outputs = 4;              ///< 4 or 6, of a tile's side; two more of its input's
   const float* in = nullptr;  ///< NHWC image batch, half as high and wide if `upsample`
   std::int64_t batch = 0, height = 0, width = 0, channels = 0;  ///< of `in` (input) or `out` (output)
   bool upsample = false;
   std::int64_t first_tile = 0, tiles = 0;  ///< tile t of the whole batch, row-major
-  float* planes =
-      nullptr;  ///< [36, plane_stride / channels.. , channels]: plane p, tile t at p * plane_stride + t * tile_stride
+  float* planes = nullptr;  ///< plane p, tile t, channel c at p * plane_stride + t * tile_stride + c
   std::int64_t plane_stride = 0;
   std::int64_t tile_stride = 0;
   float* out = nullptr;
@@ -129,20 +129,22 @@ struct WinogradTiles {
   const float* residual = nullptr;
 };
 
-/// Whether a plane is zero because its input is a picture enlarged twofold: tiles start at even pixels, so the second
-/// and third pixel of a tile's row are one and the same, and so are the fourth and fifth; the third row of the input
-/// transform takes the difference of both pairs.
-constexpr bool winograd_plane_vanishes(int plane) { return plane / 6 == 2 || plane % 6 == 2; }
+/// The row and the column of planes that are zero where the input is a picture enlarged twofold: tiles start at even
+/// pixels, so the second and third pixel of a tile's row are one and the same, and so are the fourth and fifth (and the
+/// sixth and seventh); the third row of the input transform, the point -1, takes the difference of each pair.
+constexpr int kWinogradVanishing = 2;
 
-/// One row of the weights' transform, planes [6 * row, 6 * row + 6): from a packed panel (pack_weight, nine taps) to
-/// [6, count, panel_width].
+/// One row of the weights' transform, `outputs` + 2 planes: from a packed panel (pack_weight, nine taps) to
+/// [count, panel_width] for each, plane_stride apart.
 struct WinogradWeights {
+  int outputs = 4;
   const float* panel = nullptr;  ///< [9 * depth, panel_width]
   std::int64_t depth = 0;        ///< input channels
   std::int64_t panel_width = 0;
   std::int64_t first = 0, count = 0;  ///< input channels wanted
   int row = 0;
   float* planes = nullptr;
+  std::int64_t plane_stride = 0;
 };
 
 /// Rows as bytes, each with a step of its own: out = 128 + round(x / scale), scale = max |x| / 127, so that bytes lie

@@ -1,91 +1,147 @@
-// The three transforms of Winograd's F(4x4, 3x3) with the usual points 0, +-1, +-2, infinity (Lavin & Gray 2016,
-// arXiv:1509.09308, section 4.3). One vector holds one pixel's neighbouring channels, so both transforms are plain
-// vector sums.
+// The three transforms of Winograd's F(4x4, 3x3) with the usual points 0, +-1, +-2, infinity, and of F(6x6, 3x3) with
+// +-1/2 besides (Lavin & Gray 2016, arXiv:1509.09308, section 4.3; the matrices follow from the points by Toom and
+// Cook's interpolation). One vector holds one pixel's neighbouring channels, so the transforms are plain vector sums.
 #include "optimized/ops/cpu/simd/vector.h"
 
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
-/// B^T d for six vectors `stride` apart, written `stride` apart.
-inline void input_transform(const Vector* d, Vector* out, int stride) {
-  const Vector d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride], d4 = d[4 * stride],
-               d5 = d[5 * stride];
-  const Vector even = d4 - 4.0f * d2, odd = d3 - 4.0f * d1;
-  const Vector near_even = d4 - d2, near_odd = 2.0f * (d3 - d1);
-  out[0] = 4.0f * d0 - 5.0f * d2 + d4;
-  out[stride] = even + odd;
-  out[2 * stride] = even - odd;
-  out[3 * stride] = near_even + near_odd;
-  out[4 * stride] = near_even - near_odd;
-  out[5 * stride] = 4.0f * d1 - 5.0f * d3 + d5;
-}
+/// B^T d, A^T m and G g of one dimension. Vectors come one after the other; results are written `stride` apart.
+template <int outputs>
+struct Transform;
 
-/// A^T m for six vectors `stride` apart: four results, written `stride` apart.
-inline void output_transform(const Vector* m, Vector* out, int stride) {
-  const Vector m0 = m[0], m1 = m[stride], m2 = m[2 * stride], m3 = m[3 * stride], m4 = m[4 * stride],
-               m5 = m[5 * stride];
-  const Vector sum = m1 + m2, difference = m1 - m2, far_sum = m3 + m4, far_difference = m3 - m4;
-  out[0] = m0 + sum + far_sum;
-  out[stride] = difference + 2.0f * far_difference;
-  out[2 * stride] = sum + 4.0f * far_sum;
-  out[3 * stride] = difference + 8.0f * far_difference + m5;
-}
+template <>
+struct Transform<4> {
+  static void input(const Vector* d, Vector* out, int stride) {
+    const Vector even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
+    const Vector near_even = d[4] - d[2], near_odd = 2.0f * (d[3] - d[1]);
+    out[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+    out[stride] = even + odd;
+    out[2 * stride] = even - odd;
+    out[3 * stride] = near_even + near_odd;
+    out[4 * stride] = near_even - near_odd;
+    out[5 * stride] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+  }
+  static void output(const Vector* m, Vector* out, int stride) {
+    const Vector sum = m[1] + m[2], difference = m[1] - m[2];
+    const Vector far_sum = m[3] + m[4], far_difference = m[3] - m[4];
+    out[0] = m[0] + sum + far_sum;
+    out[stride] = difference + 2.0f * far_difference;
+    out[2 * stride] = sum + 4.0f * far_sum;
+    out[3 * stride] = difference + 8.0f * far_difference + m[5];
+  }
+  static constexpr float kWeights[6][3] = {{1.0f / 4, 0, 0},
+                                           {-1.0f / 6, -1.0f / 6, -1.0f / 6},
+                                           {-1.0f / 6, 1.0f / 6, -1.0f / 6},
+                                           {1.0f / 24, 1.0f / 12, 1.0f / 6},
+                                           {1.0f / 24, -1.0f / 12, 1.0f / 6},
+                                           {0, 0, 1}};
+};
+
+template <>
+struct Transform<6> {
+  static void input(const Vector* d, Vector* out, int stride) {
+    const Vector even1 = d[2] - 4.25f * d[4] + d[6], odd1 = d[1] - 4.25f * d[3] + d[5];
+    const Vector even2 = 0.25f * d[2] - 1.25f * d[4] + d[6], odd2 = 0.5f * d[1] - 2.5f * d[3] + 2.0f * d[5];
+    const Vector even3 = 4.0f * d[2] - 5.0f * d[4] + d[6], odd3 = 2.0f * d[1] - 2.5f * d[3] + 0.5f * d[5];
+    out[0] = d[0] - d[6] + 5.25f * (d[4] - d[2]);
+    out[stride] = even1 + odd1;
+    out[2 * stride] = even1 - odd1;
+    out[3 * stride] = even2 + odd2;
+    out[4 * stride] = even2 - odd2;
+    out[5 * stride] = even3 + odd3;
+    out[6 * stride] = even3 - odd3;
+    out[7 * stride] = d[7] - d[1] + 5.25f * (d[3] - d[5]);
+  }
+  static void output(const Vector* m, Vector* out, int stride) {
+    const Vector sum1 = m[1] + m[2], difference1 = m[1] - m[2];
+    const Vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    const Vector sum3 = m[5] + m[6], difference3 = m[5] - m[6];
+    out[0] = m[0] + sum1 + sum2 + sum3;
+    out[stride] = difference1 + 2.0f * difference2 + 0.5f * difference3;
+    out[2 * stride] = sum1 + 4.0f * sum2 + 0.25f * sum3;
+    out[3 * stride] = difference1 + 8.0f * difference2 + 0.125f * difference3;
+    out[4 * stride] = sum1 + 16.0f * sum2 + 0.0625f * sum3;
+    out[5 * stride] = difference1 + 32.0f * difference2 + 0.03125f * difference3 + m[7];
+  }
+  static constexpr float kWeights[8][3] = {{1, 0, 0},
+                                           {-2.0f / 9, -2.0f / 9, -2.0f / 9},
+                                           {-2.0f / 9, 2.0f / 9, -2.0f / 9},
+                                           {1.0f / 90, 1.0f / 45, 2.0f / 45},
+                                           {1.0f / 90, -1.0f / 45, 2.0f / 45},
+                                           {32.0f / 45, 16.0f / 45, 8.0f / 45},
+                                           {32.0f / 45, -16.0f / 45, 8.0f / 45},
+                                           {0, 0, 1}};
+};
 
 struct TilePlace {
   std::int64_t image, y, x;  // of the tile's first output pixel
 };
+template <int outputs>
 TilePlace place(const WinogradTiles& tiles, std::int64_t tile) {
-  const std::int64_t across = (tiles.width + 3) / 4, down = (tiles.height + 3) / 4;
-  return {tile / (across * down), tile / across % down * 4, tile % across * 4};
+  const std::int64_t across = (tiles.width + outputs - 1) / outputs, down = (tiles.height + outputs - 1) / outputs;
+  return {tile / (across * down), tile / across % down * outputs, tile % across * outputs};
 }
 
-}  // namespace
-
-void winograd_input(const WinogradTiles& tiles) {
+template <int outputs>
+void input_tiles(const WinogradTiles& tiles) {
+  constexpr int side = outputs + 2;
   for (std::int64_t t = 0; t < tiles.tiles; ++t) {
-    const TilePlace at = place(tiles, tiles.first_tile + t);
+    const TilePlace at = place<outputs>(tiles, tiles.first_tile + t);
     const int shrink = tiles.upsample ? 1 : 0;  // pixel y of the enlarged picture is pixel y / 2
     const std::int64_t in_width = tiles.width >> shrink;
     const float* image = tiles.in + at.image * (tiles.height >> shrink) * in_width * tiles.channels;
-    const float* pixels[36];
-    for (std::int64_t i = 0; i < 6; ++i) {
+    const float* pixels[side][side];  // by column
+    for (std::int64_t i = 0; i < side; ++i) {
       const std::int64_t y = at.y + i - 1;
-      for (std::int64_t j = 0; j < 6; ++j) {
+      for (std::int64_t j = 0; j < side; ++j) {
         const std::int64_t x = at.x + j - 1;
         const bool inside = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
-        pixels[i * 6 + j] = inside ? image + ((y >> shrink) * in_width + (x >> shrink)) * tiles.channels : nullptr;
+        pixels[j][i] = inside ? image + ((y >> shrink) * in_width + (x >> shrink)) * tiles.channels : nullptr;
       }
     }
     for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
-      Vector d[36], e[36];
-      for (int k = 0; k < 36; ++k) d[k] = pixels[k] != nullptr ? load(pixels[k] + c) : Vector{};
-      for (int j = 0; j < 6; ++j) input_transform(d + j, e + j, 6);
-      for (int i = 0; i < 6; ++i) input_transform(e + i * 6, d + i * 6, 1);
+      Vector column[side], columns[side * side], row[side];
+      for (int j = 0; j < side; ++j) {
+        for (int i = 0; i < side; ++i) {
+          column[i] = pixels[j][i] != nullptr ? load(pixels[j][i] + c) : Vector{};
+        }
+        Transform<outputs>::input(column, columns + j, side);
+      }
       float* plane = tiles.planes + t * tiles.tile_stride + c;
-      for (int k = 0; k < 36; ++k) store(plane + k * tiles.plane_stride, d[k]);
+      for (int i = 0; i < side; ++i) {
+        if (tiles.upsample && i == kWinogradVanishing) continue;
+        Transform<outputs>::input(columns + i * side, row, 1);
+        for (int j = 0; j < side; ++j) store(plane + (i * side + j) * tiles.plane_stride, row[j]);
+      }
     }
   }
 }
 
-void winograd_output(const WinogradTiles& tiles) {
+template <int outputs>
+void output_tiles(const WinogradTiles& tiles) {
+  constexpr int side = outputs + 2;
   for (std::int64_t t = 0; t < tiles.tiles; ++t) {
-    const TilePlace at = place(tiles, tiles.first_tile + t);
+    const TilePlace at = place<outputs>(tiles, tiles.first_tile + t);
     const std::int64_t image = at.image * tiles.height * tiles.width * tiles.channels;
     const float* bias = tiles.bias;
     if (bias != nullptr && tiles.images_per_bias > 0) bias += at.image / tiles.images_per_bias * tiles.bias_stride;
     for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
-      Vector m[36], e[24], out[16];
+      Vector column[side], columns[outputs * side], row[outputs];
       const float* plane = tiles.planes + t * tiles.tile_stride + c;
-      for (int k = 0; k < 36; ++k) {
-        m[k] = tiles.upsample && winograd_plane_vanishes(k) ? Vector{} : load(plane + k * tiles.plane_stride);
+      for (int j = 0; j < side; ++j) {
+        for (int i = 0; i < side; ++i) {
+          const bool vanishes = tiles.upsample && (i == kWinogradVanishing || j == kWinogradVanishing);
+          column[i] = vanishes ? Vector{} : load(plane + (i * side + j) * tiles.plane_stride);
+        }
+        Transform<outputs>::output(column, columns + j, side);
       }
-      for (int j = 0; j < 6; ++j) output_transform(m + j, e + j, 6);
-      for (int i = 0; i < 4; ++i) output_transform(e + i * 6, out + i * 4, 1);
       const Vector shift = bias == nullptr ? Vector{} : load(bias + c);
-      for (std::int64_t i = 0; i < 4 && at.y + i < tiles.height; ++i) {
-        for (std::int64_t j = 0; j < 4 && at.x + j < tiles.width; ++j) {
+      for (std::int64_t i = 0; i < outputs && at.y + i < tiles.height; ++i) {
+        Transform<outputs>::output(columns + i * side, row, 1);
+        for (std::int64_t j = 0; j < outputs && at.x + j < tiles.width; ++j) {
           const std::int64_t pixel = image + ((at.y + i) * tiles.width + at.x + j) * tiles.channels + c;
-          Vector value = out[i * 4 + j] + shift;
+          Vector value = row[j] + shift;
           if (tiles.residual != nullptr) value += load(tiles.residual + pixel);
           store(tiles.out + pixel, value);
         }
@@ -94,15 +150,13 @@ void winograd_output(const WinogradTiles& tiles) {
   }
 }
 
-void winograd_weights(const WinogradWeights& weights) {
-  constexpr float kG[6][3] = {{1.0f / 4, 0, 0},
-                              {-1.0f / 6, -1.0f / 6, -1.0f / 6},
-                              {-1.0f / 6, 1.0f / 6, -1.0f / 6},
-                              {1.0f / 24, 1.0f / 12, 1.0f / 6},
-                              {1.0f / 24, -1.0f / 12, 1.0f / 6},
-                              {0, 0, 1}};
-  const float* g = kG[weights.row];
-  const std::int64_t width = weights.panel_width, tap = weights.depth * width, plane = weights.count * width;
+/// G g along both axes: `row` picks the row, columns come in pairs of points of opposite sign.
+template <int outputs>
+void transform_weights(const WinogradWeights& weights) {
+  constexpr int side = outputs + 2;
+  const auto& all = Transform<outputs>::kWeights;
+  const float* g = all[weights.row];
+  const std::int64_t width = weights.panel_width, tap = weights.depth * width, plane = weights.plane_stride;
   for (std::int64_t i = 0; i < weights.count; ++i) {
     const float* source = weights.panel + (weights.first + i) * width;
     float* out = weights.planes + i * width;
@@ -112,16 +166,30 @@ void winograd_weights(const WinogradWeights& weights) {
         const float* column = source + x * tap + j;
         r[x] = g[0] * load(column) + g[1] * load(column + 3 * tap) + g[2] * load(column + 6 * tap);
       }
-      const Vector outer = (r[0] + r[2]) * (-1.0f / 6), middle = r[1] * (-1.0f / 6);
-      const Vector far = r[0] * (1.0f / 24) + r[2] * (1.0f / 6), far_middle = r[1] * (1.0f / 12);
-      store(out + j, r[0] * (1.0f / 4));
-      store(out + plane + j, outer + middle);
-      store(out + 2 * plane + j, outer - middle);
-      store(out + 3 * plane + j, far + far_middle);
-      store(out + 4 * plane + j, far - far_middle);
-      store(out + 5 * plane + j, r[2]);
+      store(out + j, r[0] * all[0][0]);
+#pragma GCC unroll 3
+      for (int k = 1; k < side - 1; k += 2) {
+        const Vector outer = r[0] * all[k][0] + r[2] * all[k][2], middle = r[1] * all[k][1];
+        store(out + k * plane + j, outer + middle);
+        store(out + (k + 1) * plane + j, outer - middle);
+      }
+      store(out + (side - 1) * plane + j, r[2]);
     }
   }
+}
+
+}  // namespace
+
+void winograd_input(const WinogradTiles& tiles) {
+  return tiles.outputs == 6 ? input_tiles<6>(tiles) : input_tiles<4>(tiles);
+}
+
+void winograd_output(const WinogradTiles& tiles) {
+  return tiles.outputs == 6 ? output_tiles<6>(tiles) : output_tiles<4>(tiles);
+}
+
+void winograd_weights(const WinogradWeights& weights) {
+  return weights.outputs == 6 ? transform_weights<6>(weights) : transform_weights<4>(weights);
 }
 
 }  // namespace i2i::cpu::I2I_ISA
