@@ -74,7 +74,11 @@ class LoopWork {
 }  // namespace
 
 UNetWork::UNetWork(Runtime& runtime, const OptimizedUNet& unet, const Predictor::Rows& rows)
-    : runtime_(&runtime), unet_(&unet), rows_(rows.count), has_condition_(rows.condition.defined()) {
+    : runtime_(&runtime),
+      unet_(&unet),
+      rows_(rows.count),
+      copies_(rows.copies(runtime.features)),
+      has_condition_(rows.condition.defined()) {
   for (const KeyValue& block : rows.calls.at(0).text) keys_.push_back(block.keys);
 }
 
@@ -88,13 +92,13 @@ CapturedWork::Tensors UNetWork::inputs(const Predictor::Rows& rows) {
 at::Tensor UNetWork::operator()(const at::Tensor& scaled, at::ArrayRef<at::Tensor> inputs,
                                 const TimeBiases& time) const {
   at::Tensor unet_in =
-      runtime_->buffers.image(rows_ * scaled.size(0), unet_->in_channels(), scaled.size(2), scaled.size(3));
+      runtime_->buffers.image(rows_ / copies_ * scaled.size(0), unet_->in_channels(), scaled.size(2), scaled.size(3));
   std::size_t next = 0;
   const ops::OptionalTensor condition = has_condition_ ? ops::OptionalTensor(inputs[next++]) : std::nullopt;
   ops::unet_input(scaled, condition, 1.0, unet_in);
   TextKeyValues text;
   for (const std::int64_t keys : keys_) text.push_back({inputs[next++], keys});
-  return (*unet_)(settled(*runtime_, unet_in), text, time);
+  return (*unet_)(settled(*runtime_, unet_in), text, time, nullptr, copies_);
 }
 
 std::string UNetWork::key() const { return fmt::format("{} rows, keys {}", rows_, fmt::join(keys_, " ")); }

@@ -39,7 +39,7 @@ class UNetWork {
  private:
   Runtime* runtime_;
   const OptimizedUNet* unet_;
-  std::int64_t rows_;
+  std::int64_t rows_, copies_;  ///< Predictor::Rows
   bool has_condition_;
   std::vector<std::int64_t> keys_;  ///< per transformer block, how many the text has
 };

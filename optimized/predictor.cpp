@@ -28,6 +28,12 @@ std::vector<UNetCall> make_calls(const OptimizedUNet& unet, const Features& feat
   return calls;
 }
 
+std::int64_t Predictor::Rows::copies(const Features& features) const {
+  const bool alike = features.shared_layers && features.batched_guidance && !condition.defined() &&
+                     !calls.at(0).conditioning.time_ids.defined();
+  return alike ? count : 1;
+}
+
 Predictor::Predictor(Runtime& runtime, const OptimizedUNet& unet, CapturedWork* captured, const LoopPlan& plan,
                      Rows all, TraceSink* trace)
     : runtime_(runtime),
@@ -41,13 +47,14 @@ Predictor::Predictor(Runtime& runtime, const OptimizedUNet& unet, CapturedWork* 
 at::Tensor Predictor::predict(std::size_t step, const at::Tensor& latents) {
   if (captured_ != nullptr) return predict_captured(step, latents);
   Rows& rows = rows_of(step);
-  at::Tensor unet_in =
-      runtime_.buffers.image(rows.count * latents.size(0), unet_.in_channels(), latents.size(2), latents.size(3));
+  const std::int64_t copies = rows.copies(runtime_.features);
+  at::Tensor unet_in = runtime_.buffers.image(rows.count / copies * latents.size(0), unet_.in_channels(),
+                                              latents.size(2), latents.size(3));
   ops::unet_input(latents, where_defined(rows.condition), plan_.schedule.input_scale[step], unet_in);
   unet_in = settled(runtime_, unet_in);
-  hand_out(trace_, "loop.unet_in", static_cast<int>(step), unet_in);
+  if (trace_ != nullptr) hand_out(trace_, "loop.unet_in", static_cast<int>(step), unet_in.repeat({copies, 1, 1, 1}));
   prepare_deep(step, rows.count);
-  const at::Tensor noise_pred = evaluate(rows.calls, step, unet_in);
+  const at::Tensor noise_pred = evaluate(rows.calls, step, unet_in, copies);
   hand_out(trace_, "loop.unet_out", static_cast<int>(step), noise_pred);
   return noise_pred;
 }
@@ -103,7 +110,8 @@ void Predictor::prepare_deep(std::size_t step, std::int64_t rows) {
   }
 }
 
-at::Tensor Predictor::evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in) {
+at::Tensor Predictor::evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in,
+                               std::int64_t copies) {
   const auto images = unet_in.size(0) / static_cast<std::int64_t>(calls.size());
   std::vector<at::Tensor> parts;
   for (std::size_t i = 0; i < calls.size(); ++i) {
@@ -111,7 +119,7 @@ at::Tensor Predictor::evaluate(std::vector<UNetCall>& calls, std::size_t step, c
     const TextKeyValues text =
         runtime_.features.cached_text_states ? call.text : unet_.prepare_text(call.conditioning.embeds);
     const at::Tensor sample = unet_in.narrow(0, static_cast<std::int64_t>(i) * images, images);
-    parts.push_back(unet_(sample, text, time_of(call, step), deep_.empty() ? nullptr : &deep_[i]));
+    parts.push_back(unet_(sample, text, time_of(call, step), deep_.empty() ? nullptr : &deep_[i], copies));
   }
   return parts.size() == 1 ? parts[0] : settled(runtime_, at::cat(parts));
 }

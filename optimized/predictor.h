@@ -30,6 +30,9 @@ class Predictor {
     std::vector<UNetCall> calls;
     at::Tensor condition;  ///< [rows,4,h,w], the source's channels, where the UNet takes them
     std::int64_t count = 0;
+
+    /// How many rows one image of the UNet's input stands for: all of them where they differ in nothing but their text.
+    std::int64_t copies(const Features& features) const;
   };
 
   /// @param runtime, unet, plan  outlive the predictor
@@ -48,7 +51,7 @@ class Predictor {
   Rows conditional_alone() const;
   TimeBiases time_of(UNetCall& call, std::size_t step) const;
   void prepare_deep(std::size_t step, std::int64_t rows);
-  at::Tensor evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in);
+  at::Tensor evaluate(std::vector<UNetCall>& calls, std::size_t step, const at::Tensor& unet_in, std::int64_t copies);
   at::Tensor predict_captured(std::size_t step, const at::Tensor& latents);
 
   Runtime& runtime_;

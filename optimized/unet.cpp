@@ -28,6 +28,15 @@ at::Tensor sinusoids(const at::Tensor& values, std::int64_t channels, bool cosin
   return embedding;
 }
 
+/// An image batch `times` times over.
+at::Tensor repeated(Runtime& runtime, const at::Tensor& x, std::int64_t times) {
+  const std::int64_t images = x.size(0);
+  at::Tensor out =
+      runtime.buffers.image(times * images, x.size(1), x.size(2), x.size(3), runtime.features.channels_last);
+  for (std::int64_t i = 0; i < times; ++i) out.narrow(0, i * images, images).copy_(x);
+  return out;
+}
+
 }  // namespace
 
 OptimizedUNet::Resnet OptimizedUNet::make_resnet(const WeightReader& reader) {
@@ -203,30 +212,40 @@ at::Tensor OptimizedUNet::run(const Resnet& resnet, const at::Tensor& x, const T
   return resnet.conv2(runtime, hidden, second);
 }
 
-at::Tensor OptimizedUNet::run(const Transformer& transformer, const at::Tensor& x, const TextKeyValues& text) const {
+/// @param copies  how many conditions each image of x stands for; the result has one image for each
+at::Tensor OptimizedUNet::run(const Transformer& transformer, const at::Tensor& x, const TextKeyValues& text,
+                              std::int64_t copies) const {
   Runtime& runtime = *runtime_;
-  at::Tensor hidden = transformer.proj_in(runtime, transformer.norm(runtime, x));
+  at::Tensor hidden = transformer.proj_in(runtime, transformer.norm(runtime, x)), residual = x;
   for (const TransformerBlock& block : transformer.blocks) {
     const at::Tensor own = self_attention(runtime, block.qkv(runtime, block.norm1(runtime, hidden)), transformer.heads,
                                           false, block.attention);
     hidden = block.out1(runtime, own, hidden);
-    const at::Tensor query = block.query(runtime, block.norm2(runtime, hidden));
+    at::Tensor query = block.query(runtime, block.norm2(runtime, hidden));
+    if (copies > 1) {
+      for (at::Tensor* shared : {&query, &hidden, &residual}) *shared = repeated(runtime, *shared, copies);
+      copies = 1;
+    }
     hidden = block.out2(runtime, cross_attention(runtime, query, text[block.index], transformer.heads), hidden);
     hidden = block.feed_forward2(runtime, block.feed_forward1(runtime, block.norm3(runtime, hidden)), hidden);
   }
-  return transformer.proj_out(runtime, hidden, x);
+  return transformer.proj_out(runtime, hidden, residual);
 }
 
 /// Appends one skip a resnet and downsampler until there are `wanted`. @return the last one
+/// @param copies  1 from the first cross-attention on
 at::Tensor OptimizedUNet::go_down(at::Tensor hidden, const TextKeyValues& text, const TimeBiases& time,
-                                  std::size_t wanted, std::vector<at::Tensor>& skips) const {
+                                  std::size_t wanted, std::int64_t& copies, std::vector<at::Tensor>& skips) const {
   for (std::size_t k = 0; k < down_.size(); ++k) {
     const Level& level = down_[k];
     const BlockRange range("down_blocks", k);
     for (std::size_t i = 0; i < level.resnets.size(); ++i) {
       if (skips.size() == wanted) return hidden;
       hidden = run(level.resnets[i], hidden, time);
-      if (!level.transformers.empty()) hidden = run(level.transformers[i], hidden, text);
+      if (!level.transformers.empty()) {
+        hidden = run(level.transformers[i], hidden, text, copies);
+        copies = 1;
+      }
       skips.push_back(hidden);
     }
     if (level.resample.defined()) {
@@ -245,18 +264,18 @@ std::size_t OptimizedUNet::resnets_up() const {
 }
 
 at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time,
-                                     DeepFeatures* deep) const {
+                                     DeepFeatures* deep, std::int64_t copies) const {
   Runtime& runtime = *runtime_;
   const std::size_t depth = deep != nullptr ? deep->depth : 0;
   const bool reuses = deep != nullptr && deep->hidden.defined();
   std::size_t left = resnets_up();  // each takes one skip, the last one made first
   at::Tensor hidden = conv_in_(runtime, sample);
   std::vector<at::Tensor> skips = {hidden};
-  hidden = go_down(hidden, text, time, reuses ? depth : left, skips);
+  hidden = go_down(hidden, text, time, reuses ? depth : left, copies, skips);
   if (!reuses) {
     const BlockRange range("mid_block");
     hidden = run(middle_first_, hidden, time);
-    hidden = run(middle_, hidden, text);
+    hidden = run(middle_, hidden, text, copies);
     hidden = run(middle_last_, hidden, time);
   }
   for (std::size_t k = 0; k < up_.size(); ++k) {
@@ -266,7 +285,9 @@ at::Tensor OptimizedUNet::operator()(const at::Tensor& sample, const TextKeyValu
       if (reuses && left > depth) continue;
       if (left == depth && reuses) hidden = deep->hidden;
       if (left == depth && !reuses) deep->hidden = hidden;
-      hidden = concat_channels(runtime, hidden, skips.back());
+      at::Tensor& skip = skips.back();
+      if (skip.size(0) < hidden.size(0)) skip = repeated(runtime, skip, hidden.size(0) / skip.size(0));
+      hidden = concat_channels(runtime, hidden, skip);
       skips.pop_back();
       hidden = run(level.resnets[i], hidden, time);
       if (!level.transformers.empty()) hidden = run(level.transformers[i], hidden, text);

@@ -41,12 +41,14 @@ class OptimizedUNet {
   TimeTable prepare_time(const std::vector<double>& timesteps, const at::Tensor& pooled, const at::Tensor& time_ids,
                          double guidance_scale) const;
 
-  /// @param sample  [S * k, in_channels, h, w]; image n goes with condition n * S / N
+  /// @param sample  [S * k, in_channels, h, w]; image n goes with condition n * S / N. Where all conditions are to
+  ///                see the same images and timestep, [k, ...] and `copies` = S: what they have in common, up to the
+  ///                first cross-attention, is then computed once
   /// @param deep    where given: with `hidden` defined, only what lies outside of it is evaluated, on top of it;
   ///                otherwise everything is, and `hidden` is kept
   /// @return        [S * k, out_channels, h, w] in the pipeline's memory format
   at::Tensor operator()(const at::Tensor& sample, const TextKeyValues& text, const TimeBiases& time,
-                        DeepFeatures* deep = nullptr) const;
+                        DeepFeatures* deep = nullptr, std::int64_t copies = 1) const;
 
   /// Of its sample: latents, and the source's channels where it takes them.
   std::int64_t in_channels() const { return config_.in_channels; }
@@ -81,9 +83,10 @@ class OptimizedUNet {
   Resnet make_resnet(const WeightReader& reader);
   Transformer make_transformer(const WeightReader& reader, std::int64_t heads, std::int64_t layers);
   at::Tensor run(const Resnet& resnet, const at::Tensor& x, const TimeBiases& time) const;
-  at::Tensor run(const Transformer& transformer, const at::Tensor& x, const TextKeyValues& text) const;
+  at::Tensor run(const Transformer& transformer, const at::Tensor& x, const TextKeyValues& text,
+                 std::int64_t copies = 1) const;
   at::Tensor go_down(at::Tensor hidden, const TextKeyValues& text, const TimeBiases& time, std::size_t wanted,
-                     std::vector<at::Tensor>& skips) const;
+                     std::int64_t& copies, std::vector<at::Tensor>& skips) const;
 
   Runtime* runtime_;
   Runtime* once_;

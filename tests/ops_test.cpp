@@ -163,9 +163,13 @@ TEST_P(Operators, Conv2d) {
 TEST_P(Operators, Conv2dWinograd) {
   tested().insert("conv2d_winograd");
   std::set<int> sides;
-  for (const auto& [images, in, out, height, width] :
-       {std::tuple{1, 16, 16, 4, 4}, {3, 32, 48, 16, 16}, {2, 80, 16, 7, 9}, {1, 16, 112, 1, 2}, {2, 64, 64, 40, 44},
-        {1, 16, 16, 6, 6}, {2, 32, 48, 17, 12}}) {
+  for (const auto& [images, in, out, height, width] : {std::tuple{1, 16, 16, 4, 4},
+                                                       {3, 32, 48, 16, 16},
+                                                       {2, 80, 16, 7, 9},
+                                                       {1, 16, 112, 1, 2},
+                                                       {2, 64, 64, 40, 44},
+                                                       {1, 16, 16, 6, 6},
+                                                       {2, 32, 48, 17, 12}}) {
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
     sides.insert(ops::winograd_outputs(height, width));
     const at::Tensor x = image({images, in, height, width}), weight = at::randn({out, in, 3, 3}) / std::sqrt(in);

@@ -82,7 +82,8 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   const std::int64_t panels = weight.size(0), panel_width = weight.size(2), padded = panels * panel_width;
   // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
   // chunk.
-  const std::int64_t most = std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (plane_count * (in + padded)), kBlockRows));
+  const std::int64_t most =
+      std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (plane_count * (in + padded)), kBlockRows));
   const std::int64_t chunk = std::min(total, most);
   const std::int64_t in_stride = spread(chunk * in), out_stride = spread(chunk * padded);
   float* in_planes = thread_scratch(0, plane_count * in_stride);

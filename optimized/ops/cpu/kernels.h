@@ -114,12 +114,12 @@ struct GuidedStepBlock {
 /// Winograd F(4x4, 3x3) or F(6x6, 3x3) (Lavin & Gray 2016, arXiv:1509.09308): input tiles of side 6 or 8 to as many
 /// planes as they have pixels, and planes to 4 x 4 or 6 x 6 outputs.
 struct WinogradTiles {
-  int outputs = 4;              ///< 4 or 6, of a tile's side; two more of its input's
+  int outputs = 4;            ///< 4 or 6, of a tile's side; two more of its input's
   const float* in = nullptr;  ///< NHWC image batch, half as high and wide if `upsample`
   std::int64_t batch = 0, height = 0, width = 0, channels = 0;  ///< of `in` (input) or `out` (output)
   bool upsample = false;
   std::int64_t first_tile = 0, tiles = 0;  ///< tile t of the whole batch, row-major
-  float* planes = nullptr;  ///< plane p, tile t, channel c at p * plane_stride + t * tile_stride + c
+  float* planes = nullptr;                 ///< plane p, tile t, channel c at p * plane_stride + t * tile_stride + c
   std::int64_t plane_stride = 0;
   std::int64_t tile_stride = 0;
   float* out = nullptr;
