@@ -28,7 +28,8 @@ struct ProductBlock {
   std::int64_t panel_width = 0;  ///< 16, 32, 48 or 64
   float* c = nullptr;
   std::int64_t c_stride = 0;
-  bool accumulate = false;  ///< add to what c holds
+  bool accumulate = false;                ///< add to what c holds
+  std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; it holds zeros for others
 };
 
 /// out[row, column] = activation(c[row, column] + bias[column]) + residual[row, column]

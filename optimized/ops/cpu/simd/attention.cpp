@@ -29,7 +29,7 @@ void attention(const AttentionBlock& block) {
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {
       product({weights, block.queries, 1, keys, block.packed_values + panel * block.keys + first * block.value_panel,
-               block.value_panel, block.sums + panel, values, first > 0});
+               block.value_panel, block.sums + panel, values, first > 0, block.head_size - panel});
     }
   }
   for (std::int64_t i = 0; i < block.queries; ++i) {

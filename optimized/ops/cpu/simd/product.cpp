@@ -8,10 +8,21 @@
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
-/// One register tile: Height rows by Vectors vectors. Its accumulators fill the register file, so every panel vector
+#if defined(__AVX512F__)
+typedef float LastVector __attribute__((vector_size(I2I_VECTOR_BYTES / 2)));
+typedef float UnalignedLastVector __attribute__((vector_size(I2I_VECTOR_BYTES / 2), aligned(4), may_alias));
+inline LastVector load_last(const float* p) { return *reinterpret_cast<const UnalignedLastVector*>(p); }
+inline LastVector lower_half(Vector v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
+inline Vector widened(LastVector v) {
+  return __builtin_shufflevector(v, LastVector{}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+#endif
+
+/// One register tile: Height rows by Vectors vectors, and one of half their width where `half` says so: a processor
+/// that takes wide vectors in two goes needs one for it. Accumulators fill the register file, so every panel vector
 /// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to:
 /// sums of sums round less than one long chain.
-template <int Height, int Vectors>
+template <int Height, int Vectors, bool half = false>
 void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, std::int64_t offset, std::int64_t depth,
           const float* panel, std::int64_t panel_width, float* c, std::int64_t c_stride, bool accumulate) {
   Vector sum[Height][Vectors];
@@ -20,6 +31,9 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) sum[i][v] = Vector{};
   }
+#if defined(__AVX512F__)
+  LastVector last[Height] = {};
+#endif
   for (std::int64_t s = 0; s < segments; ++s, a += row_count) {
     const float* row[Height];
 #pragma GCC unroll 16
@@ -33,6 +47,9 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
         const Vector x = splat(row[i][k]);
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) sum[i][v] += x * b[v];
+#if defined(__AVX512F__)
+        if constexpr (half) last[i] += lower_half(x) * load_last(panel + Vectors * kWidth);
+#endif
       }
     }
   }
@@ -43,24 +60,30 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
       float* to = c + i * c_stride + v * kWidth;
       store(to, accumulate ? load(to) + sum[i][v] : sum[i][v]);
     }
+#if defined(__AVX512F__)
+    if constexpr (half) {
+      float* to = c + i * c_stride + Vectors * kWidth;
+      store(to, accumulate ? load(to) + widened(last[i]) : widened(last[i]));
+    }
+#endif
   }
 }
 
 using Tile = void (*)(const float* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const float*,
                       std::int64_t, float*, std::int64_t, bool);
 
-template <int Vectors, typename Heights>
+template <int Vectors, bool half, typename Heights>
 struct Tiles;
-template <int Vectors, int... below>
-struct Tiles<Vectors, std::integer_sequence<int, below...>> {
-  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors>...};
+template <int Vectors, bool half, int... below>
+struct Tiles<Vectors, half, std::integer_sequence<int, below...>> {
+  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors, half>...};
 };
 
 /// All rows of a block against `Vectors` vectors of columns, for one slice of the depth.
-template <int Vectors, int Height>
+template <int Vectors, int Height, bool half = false>
 void tiles_of_slice(const ProductBlock& block, std::int64_t column, const float* const* a, std::int64_t segments,
                     std::int64_t offset, std::int64_t depth, const float* panel, bool accumulate) {
-  using Table = Tiles<Vectors, std::make_integer_sequence<int, Height>>;
+  using Table = Tiles<Vectors, half, std::make_integer_sequence<int, Height>>;
   // Rows are shared out evenly (11 as 6 + 5, never 8 + 3): short tiles leave registers idle.
   const std::int64_t count = (block.rows + Height - 1) / Height;
   std::int64_t row = 0;
@@ -81,6 +104,9 @@ void slice(const ProductBlock& block, const float* const* a, std::int64_t segmen
     case 2:
       return tiles_of_slice<2, 12>(block, 0, a, segments, offset, depth, panel, accumulate);
     case 3:
+      if (block.columns <= 2 * kWidth + kWidth / 2) {
+        return tiles_of_slice<2, 8, true>(block, 0, a, segments, offset, depth, panel, accumulate);
+      }
       return tiles_of_slice<3, 8>(block, 0, a, segments, offset, depth, panel, accumulate);
     default:
       return tiles_of_slice<4, 6>(block, 0, a, segments, offset, depth, panel, accumulate);
