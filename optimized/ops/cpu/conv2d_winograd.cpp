@@ -15,18 +15,39 @@ namespace {
 /// power of two all of them would fall into one set of the first-level cache.
 std::int64_t spread(std::int64_t floats) { return round_up(floats, 1024) + 16; }
 
-/// One row of planes times one panel of the weights.
+/// Rows of planes times one panel of the weights.
 struct PlaneProducts {
   const at::Tensor& weight;
   int outputs;
-  std::int64_t panel, row;
+  std::int64_t panel, first_row, rows;
   bool upsample;
   std::int64_t depth, tiles;
-  const float* in_planes = nullptr;  ///< [outputs + 2, tiles, depth], planes in_stride apart
+  const float* in_planes = nullptr;  ///< all planes, [tiles, depth] each, in_stride apart
   std::int64_t in_stride = 0;
-  float* out_planes = nullptr;  ///< [outputs + 2, tiles, panel_width], planes out_stride and tiles out_width apart
+  float* out_planes = nullptr;  ///< all planes, [tiles, panel_width] each, planes out_stride and tiles out_width apart
   std::int64_t out_stride = 0, out_width = 0;
 };
+
+/// One slice of the depth: the weights of one row of planes, transformed, times all tiles.
+void multiply_row(const Kernels& use, const PlaneProducts& of, const WinogradWeights& weights) {
+  const std::int64_t side = of.outputs + 2, width = weights.panel_width;
+  for (std::int64_t column = 0; column < side; ++column) {
+    if (of.upsample && column == kWinogradVanishing) continue;
+    const std::int64_t plane = weights.row * side + column;
+    const float* in = of.in_planes + plane * of.in_stride + weights.first;
+    float* out = of.out_planes + plane * of.out_stride;
+    for (std::int64_t first = 0; first < of.tiles; first += kBlockRows) {
+      const std::int64_t rows = std::min(kBlockRows, of.tiles - first);
+      const float* pointers[kBlockRows];
+      for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in + (first + i) * of.depth;
+      use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.plane_stride, width,
+                   out + first * of.out_width, of.out_width, weights.first > 0});
+    }
+  }
+}
+
+/// Sums of so many floats stay in the second-level cache while slices of the depth come and go.
+constexpr std::int64_t kMostSums = 64 << 10;
 
 void run(const Kernels& use, const PlaneProducts& of) {
   const std::int64_t width = of.weight.size(2), side = of.outputs + 2;
@@ -35,27 +56,20 @@ void run(const Kernels& use, const PlaneProducts& of) {
   weights.panel = static_cast<const float*>(of.weight.const_data_ptr()) + of.panel * 9 * of.depth * width;
   weights.depth = of.depth;
   weights.panel_width = width;
-  weights.row = static_cast<int>(of.row);
-  // Few tiles: a slice of the transformed weights and all sums stay in the second-level cache. Many: sums would have to
-  // come and go with every slice, so the whole depth is transformed at once and each plane then serves all tiles.
-  const bool sums_fit = side * of.tiles * width <= (64 << 10);
+  // Few tiles: a slice of the weights and all sums stay in the second-level cache, and where a task has all rows, each
+  // weight comes from memory once. Many: sums would have to come and go with every slice, so the whole depth is
+  // transformed at once and each plane then serves all tiles.
+  const bool sums_fit = of.rows * side * of.tiles * width <= kMostSums;
   const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (side * width), 16)) : of.depth;
   weights.plane_stride = spread(slice * width);
   weights.planes = thread_scratch(2, side * weights.plane_stride);
   for (weights.first = 0; weights.first < of.depth; weights.first += slice) {
     weights.count = std::min(slice, of.depth - weights.first);
-    use.winograd_weights(weights);
-    for (std::int64_t column = 0; column < side; ++column) {
-      if (of.upsample && column == kWinogradVanishing) continue;
-      const float* in = of.in_planes + column * of.in_stride + weights.first;
-      float* out = of.out_planes + column * of.out_stride;
-      for (std::int64_t first = 0; first < of.tiles; first += kBlockRows) {
-        const std::int64_t rows = std::min(kBlockRows, of.tiles - first);
-        const float* pointers[kBlockRows];
-        for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in + (first + i) * of.depth;
-        use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.plane_stride, width,
-                     out + first * of.out_width, of.out_width, weights.first > 0});
-      }
+    for (std::int64_t row = of.first_row; row < of.first_row + of.rows; ++row) {
+      if (of.upsample && row == kWinogradVanishing) continue;
+      weights.row = static_cast<int>(row);
+      use.winograd_weights(weights);
+      multiply_row(use, of, weights);
     }
   }
 }
@@ -77,7 +91,6 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   tiles.outputs = ops::winograd_outputs(height, width);
 
   const std::int64_t side = tiles.outputs + 2, plane_count = side * side;
-  const std::int64_t rows_in_use = upsample ? side - 1 : side;  // of planes; kWinogradVanishing
   const std::int64_t total = images * ops::tiles_of(height, tiles.outputs) * ops::tiles_of(width, tiles.outputs);
   const std::int64_t panels = weight.size(0), panel_width = weight.size(2), padded = panels * panel_width;
   // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
@@ -105,14 +118,16 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
     for_each_task(transform_tasks, static_cast<double>(count * in) * 6,
                   [&](std::int64_t task) { use.winograd_input(part(task, in, in_planes)); });
     const double cost_ns = static_cast<double>(plane_count * count * in * padded) / 75;
-    for_each_task(rows_in_use * panels, cost_ns, [&](std::int64_t task) {
-      std::int64_t row = task % rows_in_use;
-      if (upsample && row >= kWinogradVanishing) ++row;
-      const std::int64_t panel = task / rows_in_use;
-      PlaneProducts products{weight, tiles.outputs, panel, row, upsample, in, count};
-      products.in_planes = in_planes + row * side * in_stride;
+    // A task is a panel where that leaves enough of them for every thread, else a row of a panel's planes.
+    const bool whole_panels = plane_count * count * panel_width <= kMostSums && panels >= 4 * thread_count();
+    const std::int64_t tasks_per_panel = whole_panels ? 1 : side;
+    for_each_task(tasks_per_panel * panels, cost_ns, [&](std::int64_t task) {
+      PlaneProducts products{
+          weight, tiles.outputs, task / tasks_per_panel, task % tasks_per_panel, side / tasks_per_panel, upsample,
+          in,     count};
+      products.in_planes = in_planes;
       products.in_stride = in_stride;
-      products.out_planes = out_planes + row * side * out_stride + panel * panel_width;
+      products.out_planes = out_planes + products.panel * panel_width;
       products.out_stride = out_stride;
       products.out_width = padded;
       run(use, products);
