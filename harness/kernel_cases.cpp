@@ -243,6 +243,7 @@ std::vector<KernelCase> kernel_cases() {
           convolution("sd15", 2, 1280, 1280, 16, 3, Convolution::kWinograd),
           convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kWinograd),
           convolution("vae", 1, 128, 128, 256, 3, Convolution::kWinograd),
+          convolution("vae", 1, 256, 256, 256, 3, Convolution::kWinograd),
           convolution("vae", 1, 512, 512, 64, 3, Convolution::kWinograd),
           convolution("scenes", 3, 96, 96, 16, 3, Convolution::kWinograd),
           linear("sd15", 8192, 320, 320, false, true),

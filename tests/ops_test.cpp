@@ -169,7 +169,8 @@ TEST_P(Operators, Conv2dWinograd) {
                                                        {1, 16, 112, 1, 2},
                                                        {2, 64, 64, 40, 44},
                                                        {1, 16, 16, 6, 6},
-                                                       {2, 32, 48, 17, 12}}) {
+                                                       {2, 32, 48, 17, 12},
+                                                       {1, 16, 80, 130, 300}}) {
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
     sides.insert(ops::winograd_outputs(height, width));
     const at::Tensor x = image({images, in, height, width}), weight = at::randn({out, in, 3, 3}) / std::sqrt(in);

@@ -74,6 +74,57 @@ void run(const Kernels& use, const PlaneProducts& of) {
   }
 }
 
+/// Transformed weights of at most so many floats stay in the third-level cache beside everything else.
+constexpr std::int64_t kMostResident = 3 << 20;
+constexpr std::int64_t kTilesOfBlock = 24;
+
+/// Few weights and many tiles: all weights are transformed once, and then every thread takes blocks of tiles from
+/// pixels to pixels, whose planes hardly leave its own second-level cache.
+void convolve_in_blocks(const Kernels& use, const WinogradTiles& tiles, const at::Tensor& weight, std::int64_t in,
+                        std::int64_t columns, std::int64_t total) {
+  const std::int64_t side = tiles.outputs + 2, planes = side * side;
+  const std::int64_t panels = weight.size(0), width = weight.size(2), padded = panels * width;
+  const std::int64_t weight_stride = spread(in * width);
+  float* transformed = thread_scratch(3, panels * planes * weight_stride);
+  for_each_task(panels * side, static_cast<double>(planes * in * padded), [&](std::int64_t task) {
+    WinogradWeights weights;
+    weights.outputs = tiles.outputs;
+    weights.panel = static_cast<const float*>(weight.const_data_ptr()) + task / side * 9 * in * width;
+    weights.depth = weights.count = in;
+    weights.panel_width = width;
+    weights.row = static_cast<int>(task % side);
+    weights.planes = transformed + task * side * weight_stride;
+    weights.plane_stride = weight_stride;
+    if (!tiles.upsample || weights.row != kWinogradVanishing) use.winograd_weights(weights);
+  });
+  const std::int64_t in_stride = spread(kTilesOfBlock * in), out_stride = spread(kTilesOfBlock * padded);
+  const double cost_ns = static_cast<double>(planes * total * in * padded) / 75;
+  for_each_task((total + kTilesOfBlock - 1) / kTilesOfBlock, cost_ns, [&](std::int64_t task) {
+    WinogradTiles some = tiles;
+    some.first_tile = task * kTilesOfBlock;
+    some.tiles = std::min(kTilesOfBlock, total - some.first_tile);
+    some.channels = some.tile_stride = in;
+    some.plane_stride = in_stride;
+    some.planes = thread_scratch(0, planes * in_stride);
+    use.winograd_input(some);
+    float* out_planes = thread_scratch(1, planes * out_stride);
+    for (std::int64_t plane = 0; plane < planes; ++plane) {
+      if (tiles.upsample && (plane / side == kWinogradVanishing || plane % side == kWinogradVanishing)) continue;
+      const float* pointers[kBlockRows];
+      for (std::int64_t i = 0; i < some.tiles; ++i) pointers[i] = some.planes + plane * in_stride + i * in;
+      for (std::int64_t panel = 0; panel < panels; ++panel) {
+        use.product({pointers, some.tiles, 1, in, transformed + (panel * planes + plane) * weight_stride, width,
+                     out_planes + plane * out_stride + panel * width, padded, false});
+      }
+    }
+    some.channels = columns;
+    some.tile_stride = padded;
+    some.plane_stride = out_stride;
+    some.planes = out_planes;
+    use.winograd_output(some);
+  });
+}
+
 }  // namespace
 
 void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
@@ -93,6 +144,9 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   const std::int64_t side = tiles.outputs + 2, plane_count = side * side;
   const std::int64_t total = images * ops::tiles_of(height, tiles.outputs) * ops::tiles_of(width, tiles.outputs);
   const std::int64_t panels = weight.size(0), panel_width = weight.size(2), padded = panels * panel_width;
+  if (plane_count * in * padded <= kMostResident && total >= 4 * kTilesOfBlock * thread_count()) {
+    return convolve_in_blocks(use, tiles, weight, in, columns, total);
+  }
   // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
   // chunk.
   const std::int64_t most =
