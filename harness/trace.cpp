@@ -17,8 +17,9 @@ void CollectingTrace::tensor(std::string_view name, int /*step*/, const at::Tens
 std::vector<std::pair<std::string, at::Tensor>> CollectingTrace::stacked() const {
   std::vector<std::pair<std::string, at::Tensor>> result;
   for (const auto& [name, values] : tensors_) {
-    const bool alike = std::all_of(values.begin(), values.end(),
-                                   [&](const at::Tensor& value) { return value.sizes() == values.front().sizes(); });
+    const at::IntArrayRef sizes = values.front().sizes();
+    const bool alike =
+        std::all_of(values.begin(), values.end(), [&](const at::Tensor& value) { return value.sizes() == sizes; });
     if (!name.starts_with("loop.")) {
       result.emplace_back(name, values.front());
     } else if (alike) {

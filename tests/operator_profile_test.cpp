@@ -71,11 +71,24 @@ double unet() {
   return conv(kPixels, 3, 4, 16) + down_0() + down_1 + middle + up_0 + up_1 + conv(kPixels, 3, 16, 4);
 }
 
+/// Of down_0: the resnet, and of the transformer what stands before the first look at the text.
+double shared_of_down_0() {
+  return resnet(kPixels, 16, 16) + 2 * kPixels * 16 * 16 * (1 + 4 + 1) + 4 * kPixels * kPixels * 16;
+}
+
 TEST(Arithmetic, OfAnOptimizedStepIsTheHandCount) {
-  const OperatorTimes times = profile_of("optimized");
+  PipelineOptions every_row;
+  every_row.features = {{"shared_layers", false}};
+  OperatorTimes times = profile_of("optimized", {}, nullptr, "synthetic:tiny-sd15", every_row);
   // Keys, values and time embeddings are made before; the second step has neither.
   EXPECT_EQ(sum(times, &OperatorTime::flops, "unet", 1), kRows * unet());
   EXPECT_EQ(sum(times, &OperatorTime::flops, "unet", 1, "down_blocks.0"), kRows * down_0());
+
+  times = profile_of("optimized");
+  const double shared = conv(kPixels, 3, 4, 16) + shared_of_down_0();
+  EXPECT_EQ(sum(times, &OperatorTime::flops, "unet", 1), kRows * unet() - (kRows - 1) * shared);
+  EXPECT_EQ(sum(times, &OperatorTime::flops, "unet", 1, "down_blocks.0"),
+            kRows * down_0() - (kRows - 1) * shared_of_down_0());
 }
 
 TEST(Arithmetic, OfAReferenceStepIsTheHandCount) {
