@@ -108,6 +108,18 @@ TEST(Arithmetic, OfWinogradIsCountedByFormulaAndByMethod) {
   EXPECT_EQ(work.executed_flops, 2.0 * 2 * (3 * 2) * 36 * 32 * 16) << "three rows of tiles of four for ten pixels";
   EXPECT_EQ(work.bytes, static_cast<double>(x.nbytes() + weight.nbytes() + bias.nbytes() + out.nbytes()));
   EXPECT_FALSE(work.int8);
+
+  const at::Tensor large = at::empty({2, 16, 20, 16}).contiguous(at::MemoryFormat::ChannelsLast);
+  const OperatorWork enlarged =
+      work_of("i2i::conv2d_winograd", std::vector<c10::IValue>{x, weight, bias, {}, true, large});
+  EXPECT_EQ(enlarged.flops, 2.0 * 2 * 20 * 16 * 9 * 32 * 16);
+  EXPECT_EQ(enlarged.executed_flops, 2.0 * 2 * (5 * 4) * 25 * 32 * 16) << "tiles of four; eleven of 36 planes vanish";
+  const auto square = at::randn({1, 32, 12, 12}).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor twelve = at::empty({1, 16, 12, 12}).contiguous(at::MemoryFormat::ChannelsLast);
+  const OperatorWork six =
+      work_of("i2i::conv2d_winograd", std::vector<c10::IValue>{square, weight, bias, {}, false, twelve});
+  EXPECT_EQ(six.executed_flops, 2.0 * (2 * 2) * 64 * 32 * 16) << "tiles of six";
+
   EXPECT_EQ(work_of("aten::sort", std::vector<c10::IValue>{x}).bytes, 0) << "nothing is made up of what is not known";
 }
 
