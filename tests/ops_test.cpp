@@ -443,6 +443,16 @@ TEST_P(Operators, SelfAttention) {
   }
 }
 
+TEST_P(Operators, SelfAttentionLeavesOutAKeyOfScoreMinusInfinity) {
+  const at::Tensor qkv = at::zeros({1, 2, 3 * 40});
+  qkv.narrow(2, 0, 40).fill_(1e30);
+  qkv.select(1, 1).narrow(1, 40, 40).fill_(-1e30);  // times the query: beyond a float
+  qkv.narrow(2, 80, 40).copy_(at::randn({1, 2, 40}));
+  Guarded y({1, 2, 40});
+  ops::self_attention(qkv, 1, false, y.tensor);
+  EXPECT_LE(distance(y.tensor, wide(qkv.select(1, 0).narrow(1, 80, 40)).unsqueeze(1).expand({1, 2, 40})), kSum);
+}
+
 TEST_P(Operators, SelfAttentionInt8) {
   tested().insert("self_attention_int8");
   for (const auto& [images, tokens, heads, head_size] :

@@ -16,7 +16,8 @@ struct SoftmaxState {
 /// 2^x for x <= 0, as 2^n * 2^r with |r| <= 1/2 and 2^r by the polynomial of least relative error (Remez): degree 6 is
 /// off by 1.9e-9; degree 4, by 2.6e-6, serves where the result is rounded to 15 bits. A softmax in powers of two takes
 /// its logarithm's factor into the scale of the scores, where it costs nothing. NaN stays NaN. Far below zero the
-/// result is zero, or 2^-125 without AVX-512, whose own instructions for n and 2^n save a tenth of a softmax's time.
+/// result is zero, or 2^-125 without AVX-512, whose own instructions for n and 2^n save a tenth of a softmax's time; of
+/// minus infinity too, where r is NaN: scalef makes zero of that.
 template <int degree>
 inline Vector power_of_two_of_at_most_one(Vector x) {
   static_assert(degree == 4 || degree == 6);
