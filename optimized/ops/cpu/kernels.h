@@ -30,6 +30,12 @@ struct ProductBlock {
   std::int64_t c_stride = 0;
   bool accumulate = false;                ///< add to what c holds
   std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; it holds zeros for others
+  const float* next = nullptr;            ///< the first row of the product that follows, null where none is known
+  /// What the finishing pass will write and add at the first row and column, null for none: the product brings it to
+  /// the cache in passing.
+  const float* out = nullptr;
+  const float* residual = nullptr;
+  std::int64_t out_stride = 0;  ///< of both
 };
 
 /// out[row, column] = activation(c[row, column] + bias[column]) + residual[row, column]

@@ -85,8 +85,13 @@ void run_product(const Product& product, const Fill& fill) {
     fill(first_row, rows, pointers.data());
     alignas(64) float c[kBlockRows * kMaxPanelWidth];
     for (std::int64_t panel = first_panel; panel < first_panel + panels_per_task; ++panel) {
-      use.product({pointers.data(), rows, product.segments, product.depth, packed + panel * depth * panel_width,
-                   panel_width, c, panel_width});
+      ProductBlock sums{pointers.data(), rows, product.segments, product.depth, packed + panel * depth * panel_width,
+                        panel_width,     c,    panel_width};
+      const std::int64_t first = first_row * product.finish.out_stride + panel * out_width;
+      sums.out = product.finish.out + first;
+      if (product.finish.residual != nullptr) sums.residual = product.finish.residual + first;
+      sums.out_stride = product.finish.out_stride;
+      use.product(sums);
       finish_block(product, use, c, panel, first_row, rows);
     }
   });

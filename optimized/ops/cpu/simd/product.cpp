@@ -18,13 +18,37 @@ inline Vector widened(LastVector v) {
 }
 #endif
 
+/// Floats of a cache line: a row comes into the cache in pieces of so many.
+constexpr std::int64_t kLine = 16;
+
+/// Where a tile finds its operands: rows a[0..Height) of `row_count` a segment, from element `offset` on, `depth` of
+/// them; and what the cache should hold by the time this tile is done.
+struct Operands {
+  const float* const* a = nullptr;
+  std::int64_t row_count = 0, segments = 1, offset = 0, depth = 0;
+  const float* panel = nullptr;
+  std::int64_t panel_width = 0;
+  std::int64_t next_tile = 0;  ///< rows down to the next tile, 0 where `next` is its first
+  const float* next = nullptr;
+  const float* out = nullptr;  ///< as in ProductBlock, at this tile
+  const float* residual = nullptr;
+  std::int64_t out_stride = 0;
+};
+
+template <int Height, int for_writing>
+inline void bring_lines(const float* first, std::int64_t stride) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Height; ++i) __builtin_prefetch(first + i * stride, for_writing, 3);
+}
+
 /// One register tile: Height rows by Vectors vectors, and one of half their width where `half` says so: a processor
 /// that takes wide vectors in two goes needs one for it. Accumulators fill the register file, so every panel vector
 /// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to:
 /// sums of sums round less than one long chain.
+/// Rows are too short for the processor to foresee the next: a line of each row of the next tile is asked for with
+/// every line of this one's, and a line of every row of the output with each of the first.
 template <int Height, int Vectors, bool half = false>
-void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, std::int64_t offset, std::int64_t depth,
-          const float* panel, std::int64_t panel_width, float* c, std::int64_t c_stride, bool accumulate) {
+void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) {
   Vector sum[Height][Vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Height; ++i) {
@@ -34,22 +58,39 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
 #if defined(__AVX512F__)
   LastVector last[Height] = {};
 #endif
-  for (std::int64_t s = 0; s < segments; ++s, a += row_count) {
+  const float* panel = of.panel;
+  const float* const* a = of.a;
+  for (std::int64_t s = 0; s < of.segments; ++s, a += of.row_count) {
     const float* row[Height];
 #pragma GCC unroll 16
-    for (int i = 0; i < Height; ++i) row[i] = a[i] + offset;
-    for (std::int64_t k = 0; k < depth; ++k, panel += panel_width) {
-      Vector b[Vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) b[v] = load(panel + v * kWidth);
+    for (int i = 0; i < Height; ++i) row[i] = a[i] + of.offset;
+    // Between two rows that need not lie in one array: bytes, not an index.
+    const std::uintptr_t next_tile = reinterpret_cast<std::uintptr_t>(of.next_tile > 0 ? a[of.next_tile] : of.next) -
+                                     reinterpret_cast<std::uintptr_t>(a[0]);
+    for (std::int64_t line = 0; line < of.depth; line += kLine) {
 #pragma GCC unroll 16
       for (int i = 0; i < Height; ++i) {
-        const Vector x = splat(row[i][k]);
+        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(row[i] + line) + next_tile),
+                           0, 2);
+      }
+      if (s == 0 && line < Vectors * kWidth) {
+        if (of.out != nullptr) bring_lines<Height, 1>(of.out + line, of.out_stride);
+        if (of.residual != nullptr) bring_lines<Height, 0>(of.residual + line, of.out_stride);
+      }
+      const std::int64_t end = line + kLine < of.depth ? line + kLine : of.depth;
+      for (std::int64_t k = line; k < end; ++k, panel += of.panel_width) {
+        Vector b[Vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) sum[i][v] += x * b[v];
+        for (int v = 0; v < Vectors; ++v) b[v] = load(panel + v * kWidth);
+#pragma GCC unroll 16
+        for (int i = 0; i < Height; ++i) {
+          const Vector x = splat(row[i][k]);
+#pragma GCC unroll 4
+          for (int v = 0; v < Vectors; ++v) sum[i][v] += x * b[v];
 #if defined(__AVX512F__)
-        if constexpr (half) last[i] += lower_half(x) * load_last(panel + Vectors * kWidth);
+          if constexpr (half) last[i] += lower_half(x) * load_last(panel + Vectors * kWidth);
 #endif
+        }
       }
     }
   }
@@ -69,8 +110,7 @@ void tile(const float* const* a, std::int64_t row_count, std::int64_t segments, 
   }
 }
 
-using Tile = void (*)(const float* const*, std::int64_t, std::int64_t, std::int64_t, std::int64_t, const float*,
-                      std::int64_t, float*, std::int64_t, bool);
+using Tile = void (*)(const Operands&, float*, std::int64_t, bool);
 
 template <int Vectors, bool half, typename Heights>
 struct Tiles;
@@ -79,42 +119,58 @@ struct Tiles<Vectors, half, std::integer_sequence<int, below...>> {
   static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors, half>...};
 };
 
+/// Part of a block's segments and depth.
+struct Slice {
+  const float* const* a;
+  std::int64_t segments, offset, depth;
+  const float* panel;
+  bool accumulate;
+};
+
 /// All rows of a block against `Vectors` vectors of columns, for one slice of the depth.
 template <int Vectors, int Height, bool half = false>
-void tiles_of_slice(const ProductBlock& block, std::int64_t column, const float* const* a, std::int64_t segments,
-                    std::int64_t offset, std::int64_t depth, const float* panel, bool accumulate) {
+void tiles_of_slice(const ProductBlock& block, std::int64_t column, const Slice& slice) {
   using Table = Tiles<Vectors, half, std::make_integer_sequence<int, Height>>;
   // Rows are shared out evenly (11 as 6 + 5, never 8 + 3): short tiles leave registers idle.
   const std::int64_t count = (block.rows + Height - 1) / Height;
+  Operands of;
+  of.row_count = block.rows;
+  of.segments = slice.segments;
+  of.offset = slice.offset;
+  of.depth = slice.depth;
+  of.panel = slice.panel + column;
+  of.panel_width = block.panel_width;
+  of.out_stride = block.out_stride;
   std::int64_t row = 0;
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t end = block.rows * (t + 1) / count;
-    Table::kByHeight[end - row](a + row, block.rows, segments, offset, depth, panel + column, block.panel_width,
-                                block.c + row * block.c_stride + column, block.c_stride, accumulate);
+    of.a = slice.a + row;
+    of.next_tile = end < block.rows ? end - row : 0;
+    of.next = block.next != nullptr ? block.next : slice.a[row];
+    if (block.out != nullptr) of.out = block.out + row * block.out_stride + column;
+    if (block.residual != nullptr) of.residual = block.residual + row * block.out_stride + column;
+    Table::kByHeight[end - row](of, block.c + row * block.c_stride + column, block.c_stride, slice.accumulate);
     row = end;
   }
 }
 
-void slice(const ProductBlock& block, const float* const* a, std::int64_t segments, std::int64_t offset,
-           std::int64_t depth, const float* panel, bool accumulate) {
+void multiply(const ProductBlock& block, const Slice& slice) {
 #if defined(__AVX512F__)
   switch (block.panel_width / kWidth) {
     case 1:
-      return tiles_of_slice<1, 12>(block, 0, a, segments, offset, depth, panel, accumulate);
+      return tiles_of_slice<1, 12>(block, 0, slice);
     case 2:
-      return tiles_of_slice<2, 12>(block, 0, a, segments, offset, depth, panel, accumulate);
+      return tiles_of_slice<2, 12>(block, 0, slice);
     case 3:
-      if (block.columns <= 2 * kWidth + kWidth / 2) {
-        return tiles_of_slice<2, 8, true>(block, 0, a, segments, offset, depth, panel, accumulate);
-      }
-      return tiles_of_slice<3, 8>(block, 0, a, segments, offset, depth, panel, accumulate);
+      if (block.columns <= 2 * kWidth + kWidth / 2) return tiles_of_slice<2, 8, true>(block, 0, slice);
+      return tiles_of_slice<3, 8>(block, 0, slice);
     default:
-      return tiles_of_slice<4, 6>(block, 0, a, segments, offset, depth, panel, accumulate);
+      return tiles_of_slice<4, 6>(block, 0, slice);
   }
 #else
   // Sixteen registers: 6 x 2 accumulators, two panel vectors, one element.
   for (std::int64_t column = 0; column < block.panel_width; column += 2 * kWidth) {
-    tiles_of_slice<2, 6>(block, column, a, segments, offset, depth, panel, accumulate);
+    tiles_of_slice<2, 6>(block, column, slice);
   }
 #endif
 }
@@ -131,8 +187,9 @@ void product(const ProductBlock& block) {
     for (std::int64_t s = 0; s < block.segments; ++s) {
       for (std::int64_t cut = 0; cut < cuts; ++cut) {
         const std::int64_t begin = block.depth * cut / cuts, end = block.depth * (cut + 1) / cuts;
-        slice(block, block.a + s * block.rows, 1, begin, end - begin,
-              block.panel + (s * block.depth + begin) * block.panel_width, block.accumulate || s > 0 || cut > 0);
+        multiply(block,
+                 {block.a + s * block.rows, 1, begin, end - begin,
+                  block.panel + (s * block.depth + begin) * block.panel_width, block.accumulate || s > 0 || cut > 0});
       }
     }
     return;
@@ -140,8 +197,8 @@ void product(const ProductBlock& block) {
   const std::int64_t at_once = slice_depth / block.depth;
   for (std::int64_t s = 0; s < block.segments; s += at_once) {
     const std::int64_t count = block.segments - s < at_once ? block.segments - s : at_once;
-    slice(block, block.a + s * block.rows, count, 0, block.depth, block.panel + s * block.depth * block.panel_width,
-          block.accumulate || s > 0);
+    multiply(block, {block.a + s * block.rows, count, 0, block.depth, block.panel + s * block.depth * block.panel_width,
+                     block.accumulate || s > 0});
   }
 }
 
