@@ -15,11 +15,21 @@ namespace {
 /// power of two all of them would fall into one set of the first-level cache.
 std::int64_t spread(std::int64_t floats) { return round_up(floats, 1024) + 16; }
 
-/// Rows of planes times one panel of the weights.
+/// Which plane the i-th of the transformed weights belongs to, where pairs of rows follow each other.
+std::int64_t plane_of(int outputs, std::int64_t i) {
+  const std::int64_t side = outputs + 2;
+  return winograd_row(outputs, static_cast<int>(i / (2 * side)), static_cast<int>(i / side % 2)) * side + i % side;
+}
+
+bool vanishes(int outputs, std::int64_t plane) {
+  return plane / (outputs + 2) == kWinogradVanishing || plane % (outputs + 2) == kWinogradVanishing;
+}
+
+/// Pairs of rows of planes times one panel of the weights.
 struct PlaneProducts {
   const at::Tensor& weight;
   int outputs;
-  std::int64_t panel, first_row, rows;
+  std::int64_t panel, first_pair, pairs;
   bool upsample;
   std::int64_t depth, tiles;
   const float* in_planes = nullptr;  ///< all planes, [tiles, depth] each, in_stride apart
@@ -28,21 +38,26 @@ struct PlaneProducts {
   std::int64_t out_stride = 0, out_width = 0;
 };
 
-/// One slice of the depth: the weights of one row of planes, transformed, times all tiles.
-void multiply_row(const Kernels& use, const PlaneProducts& of, const WinogradWeights& weights) {
-  const std::int64_t side = of.outputs + 2, width = weights.panel_width;
-  for (std::int64_t column = 0; column < side; ++column) {
-    if (of.upsample && column == kWinogradVanishing) continue;
-    const std::int64_t plane = weights.row * side + column;
-    const float* in = of.in_planes + plane * of.in_stride + weights.first;
-    float* out = of.out_planes + plane * of.out_stride;
-    for (std::int64_t first = 0; first < of.tiles; first += kBlockRows) {
-      const std::int64_t rows = std::min(kBlockRows, of.tiles - first);
-      const float* pointers[kBlockRows];
-      for (std::int64_t i = 0; i < rows; ++i) pointers[i] = in + (first + i) * of.depth;
-      use.product({pointers, rows, 1, weights.count, weights.planes + column * weights.plane_stride, width,
-                   out + first * of.out_width, of.out_width, weights.first > 0});
+/// One slice of the depth: the weights of two rows of planes, transformed, times all tiles.
+void multiply_pair(const Kernels& use, const PlaneProducts& of, const WinogradWeights& weights) {
+  const int planes = 2 * (of.outputs + 2);
+  thread_local std::vector<const float*> pointers;
+  pointers.resize(static_cast<std::size_t>(of.tiles));
+  const auto plane_here = [&](int i) { return plane_of(of.outputs, weights.pair * planes + i); };
+  for (int i = 0; i < planes; ++i) {
+    const std::int64_t plane = plane_here(i);
+    if (of.upsample && vanishes(of.outputs, plane)) continue;
+    const float* in = of.in_planes + weights.first;
+    for (std::int64_t t = 0; t < of.tiles; ++t) {
+      pointers[static_cast<std::size_t>(t)] = in + plane * of.in_stride + t * of.depth;
     }
+    ProductBlock product{pointers.data(),    of.tiles, 1, weights.count, weights.planes + i * weights.plane_stride,
+                         weights.panel_width};
+    product.c = of.out_planes + plane * of.out_stride;
+    product.c_stride = of.out_width;
+    product.accumulate = weights.first > 0;
+    if (i + 1 < planes) product.next = in + plane_here(i + 1) * of.in_stride;
+    use.product(product);
   }
 }
 
@@ -50,7 +65,7 @@ void multiply_row(const Kernels& use, const PlaneProducts& of, const WinogradWei
 constexpr std::int64_t kMostSums = 64 << 10;
 
 void run(const Kernels& use, const PlaneProducts& of) {
-  const std::int64_t width = of.weight.size(2), side = of.outputs + 2;
+  const std::int64_t width = of.weight.size(2), planes = 2 * (of.outputs + 2);
   WinogradWeights weights;
   weights.outputs = of.outputs;
   weights.panel = static_cast<const float*>(of.weight.const_data_ptr()) + of.panel * 9 * of.depth * width;
@@ -59,17 +74,16 @@ void run(const Kernels& use, const PlaneProducts& of) {
   // Few tiles: a slice of the weights and all sums stay in the second-level cache, and where a task has all rows, each
   // weight comes from memory once. Many: sums would have to come and go with every slice, so the whole depth is
   // transformed at once and each plane then serves all tiles.
-  const bool sums_fit = of.rows * side * of.tiles * width <= kMostSums;
-  const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (side * width), 16)) : of.depth;
+  const bool sums_fit = of.pairs * planes * of.tiles * width <= kMostSums;
+  const std::int64_t slice = sums_fit ? std::min(of.depth, round_up((32 << 10) / (planes / 2 * width), 16)) : of.depth;
   weights.plane_stride = spread(slice * width);
-  weights.planes = thread_scratch(2, side * weights.plane_stride);
+  weights.planes = thread_scratch(2, planes * weights.plane_stride);
   for (weights.first = 0; weights.first < of.depth; weights.first += slice) {
     weights.count = std::min(slice, of.depth - weights.first);
-    for (std::int64_t row = of.first_row; row < of.first_row + of.rows; ++row) {
-      if (of.upsample && row == kWinogradVanishing) continue;
-      weights.row = static_cast<int>(row);
+    for (std::int64_t pair = of.first_pair; pair < of.first_pair + of.pairs; ++pair) {
+      weights.pair = static_cast<int>(pair);
       use.winograd_weights(weights);
-      multiply_row(use, of, weights);
+      multiply_pair(use, of, weights);
     }
   }
 }
@@ -86,16 +100,17 @@ void convolve_in_blocks(const Kernels& use, const WinogradTiles& tiles, const at
   const std::int64_t panels = weight.size(0), width = weight.size(2), padded = panels * width;
   const std::int64_t weight_stride = spread(in * width);
   float* transformed = thread_scratch(3, panels * planes * weight_stride);
-  for_each_task(panels * side, static_cast<double>(planes * in * padded), [&](std::int64_t task) {
+  const std::int64_t pairs = side / 2;
+  for_each_task(panels * pairs, static_cast<double>(planes * in * padded), [&](std::int64_t task) {
     WinogradWeights weights;
     weights.outputs = tiles.outputs;
-    weights.panel = static_cast<const float*>(weight.const_data_ptr()) + task / side * 9 * in * width;
+    weights.panel = static_cast<const float*>(weight.const_data_ptr()) + task / pairs * 9 * in * width;
     weights.depth = weights.count = in;
     weights.panel_width = width;
-    weights.row = static_cast<int>(task % side);
-    weights.planes = transformed + task * side * weight_stride;
+    weights.pair = static_cast<int>(task % pairs);
+    weights.planes = transformed + task * 2 * side * weight_stride;
     weights.plane_stride = weight_stride;
-    if (!tiles.upsample || weights.row != kWinogradVanishing) use.winograd_weights(weights);
+    use.winograd_weights(weights);
   });
   const std::int64_t in_stride = spread(kTilesOfBlock * in), out_stride = spread(kTilesOfBlock * padded);
   const double cost_ns = static_cast<double>(planes * total * in * padded) / 75;
@@ -108,13 +123,19 @@ void convolve_in_blocks(const Kernels& use, const WinogradTiles& tiles, const at
     some.planes = thread_scratch(0, planes * in_stride);
     use.winograd_input(some);
     float* out_planes = thread_scratch(1, planes * out_stride);
-    for (std::int64_t plane = 0; plane < planes; ++plane) {
-      if (tiles.upsample && (plane / side == kWinogradVanishing || plane % side == kWinogradVanishing)) continue;
+    for (std::int64_t i = 0; i < planes; ++i) {
+      const std::int64_t plane = plane_of(tiles.outputs, i);
+      if (tiles.upsample && vanishes(tiles.outputs, plane)) continue;
       const float* pointers[kBlockRows];
-      for (std::int64_t i = 0; i < some.tiles; ++i) pointers[i] = some.planes + plane * in_stride + i * in;
+      for (std::int64_t t = 0; t < some.tiles; ++t) pointers[t] = some.planes + plane * in_stride + t * in;
       for (std::int64_t panel = 0; panel < panels; ++panel) {
-        use.product({pointers, some.tiles, 1, in, transformed + (panel * planes + plane) * weight_stride, width,
-                     out_planes + plane * out_stride + panel * width, padded, false});
+        ProductBlock product{pointers, some.tiles, 1, in, transformed + (panel * planes + i) * weight_stride, width};
+        product.c = out_planes + plane * out_stride + panel * width;
+        product.c_stride = padded;
+        if (panel + 1 == panels && i + 1 < planes) {
+          product.next = some.planes + plane_of(tiles.outputs, i + 1) * in_stride;
+        }
+        use.product(product);
       }
     }
     some.channels = columns;
@@ -147,17 +168,17 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
   if (plane_count * in * padded <= kMostResident && total >= 4 * kTilesOfBlock * thread_count()) {
     return convolve_in_blocks(use, tiles, weight, in, columns, total);
   }
-  // As many tiles at once as keep both sets of planes near the cache: the weights are transformed once for each such
-  // chunk.
-  const std::int64_t most =
-      std::max<std::int64_t>(kBlockRows, round_up((4 << 20) / (plane_count * (in + padded)), kBlockRows));
-  const std::int64_t chunk = std::min(total, most);
+  // Weights are transformed once for each chunk of tiles: few chunks, of a size, whose planes need not stay in the
+  // cache.
+  constexpr std::int64_t kTilesPerTask = 8;
+  const std::int64_t most = std::max(kBlockRows, (16 << 20) / (plane_count * (in + padded)));
+  const std::int64_t chunks = (total + most - 1) / most;
+  const std::int64_t chunk = round_up((total + chunks - 1) / chunks, kTilesPerTask);
   const std::int64_t in_stride = spread(chunk * in), out_stride = spread(chunk * padded);
   float* in_planes = thread_scratch(0, plane_count * in_stride);
   float* out_planes = thread_scratch(1, plane_count * out_stride);
   for (std::int64_t first = 0; first < total; first += chunk) {
     const std::int64_t count = std::min(chunk, total - first);
-    constexpr std::int64_t kTilesPerTask = 8;
     const std::int64_t transform_tasks = (count + kTilesPerTask - 1) / kTilesPerTask;
     const auto part = [&](std::int64_t task, std::int64_t channels, float* planes) {
       WinogradTiles some = tiles;
@@ -172,12 +193,12 @@ void conv2d_winograd(const at::Tensor& input, const at::Tensor& weight, const Op
     for_each_task(transform_tasks, static_cast<double>(count * in) * 6,
                   [&](std::int64_t task) { use.winograd_input(part(task, in, in_planes)); });
     const double cost_ns = static_cast<double>(plane_count * count * in * padded) / 75;
-    // A task is a panel where that leaves enough of them for every thread, else a row of a panel's planes.
+    // A task is a panel where that leaves enough of them for every thread, else two rows of a panel's planes.
     const bool whole_panels = plane_count * count * panel_width <= kMostSums && panels >= 4 * thread_count();
-    const std::int64_t tasks_per_panel = whole_panels ? 1 : side;
+    const std::int64_t tasks_per_panel = whole_panels ? 1 : side / 2;
     for_each_task(tasks_per_panel * panels, cost_ns, [&](std::int64_t task) {
       PlaneProducts products{
-          weight, tiles.outputs, task / tasks_per_panel, task % tasks_per_panel, side / tasks_per_panel, upsample,
+          weight, tiles.outputs, task / tasks_per_panel, task % tasks_per_panel, side / 2 / tasks_per_panel, upsample,
           in,     count};
       products.in_planes = in_planes;
       products.in_stride = in_stride;

@@ -141,18 +141,25 @@ struct WinogradTiles {
 /// sixth and seventh); the third row of the input transform, the point -1, takes the difference of each pair.
 constexpr int kWinogradVanishing = 2;
 
-/// One row of the weights' transform, `outputs` + 2 planes: from a packed panel (pack_weight, nine taps) to
-/// [count, panel_width] for each, plane_stride apart.
+/// Two rows of the weights' transform, those of a point and its negative (or of 0 and infinity) having most of their
+/// sums in common: from a packed panel (pack_weight, nine taps) to 2 * (`outputs` + 2) planes [count, panel_width],
+/// plane_stride apart.
 struct WinogradWeights {
   int outputs = 4;
   const float* panel = nullptr;  ///< [9 * depth, panel_width]
   std::int64_t depth = 0;        ///< input channels
   std::int64_t panel_width = 0;
   std::int64_t first = 0, count = 0;  ///< input channels wanted
-  int row = 0;
+  int pair = 0;                       ///< below (outputs + 2) / 2; see winograd_row
   float* planes = nullptr;
   std::int64_t plane_stride = 0;
 };
+
+/// The rows of planes that a pair of WinogradWeights holds: `second` is 0 or 1.
+constexpr int winograd_row(int outputs, int pair, int second) {
+  if (pair == 0) return second * (outputs + 1);
+  return 2 * pair - 1 + second;
+}
 
 /// Rows as bytes, each with a step of its own: out = 128 + round(x / scale), scale = max |x| / 127, so that bytes lie
 /// in [1, 255]. A row that holds NaN or infinity gets the scale NaN. Bytes up to the next multiple of four are 128.

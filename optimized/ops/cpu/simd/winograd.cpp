@@ -83,6 +83,34 @@ TilePlace place(const WinogradTiles& tiles, std::int64_t tile) {
   return {tile / (across * down), tile / across % down * outputs, tile % across * outputs};
 }
 
+/// A tile's pixels to its planes. `pixels` are by column, null outside of the picture, which no pixel of an `inside`
+/// tile is; `next_tile` floats further lie those of the tile to the right, whose new lines are asked for meanwhile: too
+/// many places at once for the processor to foresee.
+template <int outputs, bool inside>
+void input_tile(const WinogradTiles& tiles, const float* const (*pixels)[outputs + 2], std::int64_t next_tile,
+                float* planes) {
+  constexpr int side = outputs + 2;
+  for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
+    Vector column[side], columns[side * side], row[side];
+    for (int j = 0; j < side; ++j) {
+      for (int i = 0; i < side; ++i) {
+        column[i] = inside || pixels[j][i] != nullptr ? load(pixels[j][i] + c) : Vector{};
+      }
+      Transform<outputs>::input(column, columns + j, side);
+    }
+    if (inside) {
+      for (int j = 2; j < side; ++j) {
+        for (int i = 0; i < side; ++i) __builtin_prefetch(pixels[j][i] + next_tile + c, 0, 2);
+      }
+    }
+    for (int i = 0; i < side; ++i) {
+      if (tiles.upsample && i == kWinogradVanishing) continue;
+      Transform<outputs>::input(columns + i * side, row, 1);
+      for (int j = 0; j < side; ++j) store(planes + c + (i * side + j) * tiles.plane_stride, row[j]);
+    }
+  }
+}
+
 template <int outputs>
 void input_tiles(const WinogradTiles& tiles) {
   constexpr int side = outputs + 2;
@@ -91,30 +119,29 @@ void input_tiles(const WinogradTiles& tiles) {
     const int shrink = tiles.upsample ? 1 : 0;  // pixel y of the enlarged picture is pixel y / 2
     const std::int64_t in_width = tiles.width >> shrink;
     const float* image = tiles.in + at.image * (tiles.height >> shrink) * in_width * tiles.channels;
-    const float* pixels[side][side];  // by column
-    for (std::int64_t i = 0; i < side; ++i) {
-      const std::int64_t y = at.y + i - 1;
-      for (std::int64_t j = 0; j < side; ++j) {
-        const std::int64_t x = at.x + j - 1;
-        const bool inside = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
-        pixels[j][i] = inside ? image + ((y >> shrink) * in_width + (x >> shrink)) * tiles.channels : nullptr;
+    const float* pixels[side][side];
+    bool inside = true;
+    for (std::int64_t j = 0; j < side; ++j) {
+      const std::int64_t x = at.x + j - 1;
+      for (std::int64_t i = 0; i < side; ++i) {
+        const std::int64_t y = at.y + i - 1;
+        const bool here = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
+        pixels[j][i] = here ? image + ((y >> shrink) * in_width + (x >> shrink)) * tiles.channels : nullptr;
+        inside = inside && here;
       }
     }
-    for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
-      Vector column[side], columns[side * side], row[side];
-      for (int j = 0; j < side; ++j) {
-        for (int i = 0; i < side; ++i) {
-          column[i] = pixels[j][i] != nullptr ? load(pixels[j][i] + c) : Vector{};
-        }
-        Transform<outputs>::input(column, columns + j, side);
-      }
-      float* plane = tiles.planes + t * tiles.tile_stride + c;
-      for (int i = 0; i < side; ++i) {
-        if (tiles.upsample && i == kWinogradVanishing) continue;
-        Transform<outputs>::input(columns + i * side, row, 1);
-        for (int j = 0; j < side; ++j) store(plane + (i * side + j) * tiles.plane_stride, row[j]);
-      }
-    }
+    const std::int64_t next_tile = (outputs >> shrink) * tiles.channels;
+    float* planes = tiles.planes + t * tiles.tile_stride;
+    inside ? input_tile<outputs, true>(tiles, pixels, next_tile, planes)
+           : input_tile<outputs, false>(tiles, pixels, next_tile, planes);
+  }
+}
+
+/// Asks for the lines of a tile's outputs that a vector of channels lies in; `first` is the first pixel's.
+template <int outputs>
+inline void bring_outputs(const WinogradTiles& tiles, const float* first) {
+  for (int i = 0; i < outputs; ++i) {
+    for (int j = 0; j < outputs; ++j) __builtin_prefetch(first + (i * tiles.width + j) * tiles.channels, 1, 2);
   }
 }
 
@@ -124,6 +151,8 @@ void output_tiles(const WinogradTiles& tiles) {
   for (std::int64_t t = 0; t < tiles.tiles; ++t) {
     const TilePlace at = place<outputs>(tiles, tiles.first_tile + t);
     const std::int64_t image = at.image * tiles.height * tiles.width * tiles.channels;
+    const std::int64_t next_tile = image + (at.y * tiles.width + at.x + outputs) * tiles.channels;
+    const bool inner = at.y + outputs <= tiles.height && at.x + 2 * outputs <= tiles.width;
     const float* bias = tiles.bias;
     if (bias != nullptr && tiles.images_per_bias > 0) bias += at.image / tiles.images_per_bias * tiles.bias_stride;
     for (std::int64_t c = 0; c < tiles.channels; c += kWidth) {
@@ -135,6 +164,10 @@ void output_tiles(const WinogradTiles& tiles) {
           column[i] = vanishes ? Vector{} : load(plane + (i * side + j) * tiles.plane_stride);
         }
         Transform<outputs>::output(column, columns + j, side);
+      }
+      if (inner) {
+        bring_outputs<outputs>(tiles, tiles.out + next_tile + c);
+        if (tiles.residual != nullptr) bring_outputs<outputs>(tiles, tiles.residual + next_tile + c);
       }
       const Vector shift = bias == nullptr ? Vector{} : load(bias + c);
       for (std::int64_t i = 0; i < outputs && at.y + i < tiles.height; ++i) {
@@ -150,30 +183,46 @@ void output_tiles(const WinogradTiles& tiles) {
   }
 }
 
-/// G g along both axes: `row` picks the row, columns come in pairs of points of opposite sign.
+/// One row of planes from the three columns of a transformed row: points come in pairs of opposite sign.
+template <int outputs>
+void transform_row(const Vector* r, float* out, std::int64_t plane) {
+  constexpr int side = outputs + 2;
+  const auto& all = Transform<outputs>::kWeights;
+  store(out, r[0] * all[0][0]);
+#pragma GCC unroll 3
+  for (int k = 1; k < side - 1; k += 2) {
+    const Vector outer = r[0] * all[k][0] + r[2] * all[k][2], middle = r[1] * all[k][1];
+    store(out + k * plane, outer + middle);
+    store(out + (k + 1) * plane, outer - middle);
+  }
+  store(out + (side - 1) * plane, r[2]);
+}
+
+/// G g along both axes.
 template <int outputs>
 void transform_weights(const WinogradWeights& weights) {
   constexpr int side = outputs + 2;
-  const auto& all = Transform<outputs>::kWeights;
-  const float* g = all[weights.row];
+  const float* g = Transform<outputs>::kWeights[winograd_row(outputs, weights.pair, 0)];
   const std::int64_t width = weights.panel_width, tap = weights.depth * width, plane = weights.plane_stride;
   for (std::int64_t i = 0; i < weights.count; ++i) {
     const float* source = weights.panel + (weights.first + i) * width;
     float* out = weights.planes + i * width;
     for (std::int64_t j = 0; j < width; j += kWidth) {
-      Vector r[3];
+      Vector first[3], second[3];
       for (int x = 0; x < 3; ++x) {
         const float* column = source + x * tap + j;
-        r[x] = g[0] * load(column) + g[1] * load(column + 3 * tap) + g[2] * load(column + 6 * tap);
+        if (weights.pair == 0) {
+          first[x] = load(column) * g[0];
+          second[x] = load(column + 6 * tap);
+        } else {
+          const Vector outer = g[0] * load(column) + g[2] * load(column + 6 * tap);
+          const Vector middle = g[1] * load(column + 3 * tap);
+          first[x] = outer + middle;
+          second[x] = outer - middle;
+        }
       }
-      store(out + j, r[0] * all[0][0]);
-#pragma GCC unroll 3
-      for (int k = 1; k < side - 1; k += 2) {
-        const Vector outer = r[0] * all[k][0] + r[2] * all[k][2], middle = r[1] * all[k][1];
-        store(out + k * plane + j, outer + middle);
-        store(out + (k + 1) * plane + j, outer - middle);
-      }
-      store(out + (side - 1) * plane + j, r[2]);
+      transform_row<outputs>(first, out + j, plane);
+      transform_row<outputs>(second, out + side * plane + j, plane);
     }
   }
 }
