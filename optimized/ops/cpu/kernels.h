@@ -30,6 +30,7 @@ struct ProductBlock {
   std::int64_t c_stride = 0;
   bool accumulate = false;                ///< add to what c holds
   std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; it holds zeros for others
+  bool near = false;                      ///< rows of `a` are in the second-level cache: none needs to be asked for
   const float* next = nullptr;            ///< the first row of the product that follows, null where none is known
   /// What the finishing pass will write and add at the first row and column, null for none: the product brings it to
   /// the cache in passing.

@@ -18,7 +18,7 @@ void attention(const AttentionBlock& block) {
     const std::int64_t keys = block.keys - first < block.keys_at_once ? block.keys - first : block.keys_at_once;
     for (std::int64_t panel = 0; panel < keys; panel += block.key_panel) {
       product({queries, block.queries, 1, block.head_size, block.packed_keys + (first + panel) * block.head_size,
-               block.key_panel, block.scores + panel, block.keys_at_once, false});
+               block.key_panel, block.scores + panel, block.keys_at_once, false, block.key_panel, true});
     }
     for (std::int64_t i = 0; i < block.queries; ++i) {
       const std::int64_t visible = (block.causal ? block.first_query + i + 1 : block.keys) - first;
@@ -29,7 +29,7 @@ void attention(const AttentionBlock& block) {
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {
       product({weights, block.queries, 1, keys, block.packed_values + panel * block.keys + first * block.value_panel,
-               block.value_panel, block.sums + panel, values, first > 0, block.head_size - panel});
+               block.value_panel, block.sums + panel, values, first > 0, block.head_size - panel, true});
     }
   }
   for (std::int64_t i = 0; i < block.queries; ++i) {

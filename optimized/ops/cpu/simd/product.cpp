@@ -45,9 +45,9 @@ inline void bring_lines(const float* first, std::int64_t stride) {
 /// that takes wide vectors in two goes needs one for it. Accumulators fill the register file, so every panel vector
 /// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to:
 /// sums of sums round less than one long chain.
-/// Rows are too short for the processor to foresee the next: a line of each row of the next tile is asked for with
-/// every line of this one's, and a line of every row of the output with each of the first.
-template <int Height, int Vectors, bool half = false>
+/// Rows are too short for the processor to foresee the next: where `ahead` says so, a line of each row of the next tile
+/// is asked for with every line of this one's, and a line of every row of the output with each of the first.
+template <bool ahead, int Height, int Vectors, bool half>
 void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) {
   Vector sum[Height][Vectors];
 #pragma GCC unroll 16
@@ -67,17 +67,20 @@ void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) 
     // Between two rows that need not lie in one array: bytes, not an index.
     const std::uintptr_t next_tile = reinterpret_cast<std::uintptr_t>(of.next_tile > 0 ? a[of.next_tile] : of.next) -
                                      reinterpret_cast<std::uintptr_t>(a[0]);
-    for (std::int64_t line = 0; line < of.depth; line += kLine) {
+    const std::int64_t piece = ahead ? kLine : of.depth;
+    for (std::int64_t line = 0; line < of.depth; line += piece) {
+      if constexpr (ahead) {
 #pragma GCC unroll 16
-      for (int i = 0; i < Height; ++i) {
-        __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(row[i] + line) + next_tile),
-                           0, 2);
+        for (int i = 0; i < Height; ++i) {
+          __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(row[i] + line) + next_tile),
+                             0, 2);
+        }
+        if (s == 0 && line < Vectors * kWidth) {
+          if (of.out != nullptr) bring_lines<Height, 1>(of.out + line, of.out_stride);
+          if (of.residual != nullptr) bring_lines<Height, 0>(of.residual + line, of.out_stride);
+        }
       }
-      if (s == 0 && line < Vectors * kWidth) {
-        if (of.out != nullptr) bring_lines<Height, 1>(of.out + line, of.out_stride);
-        if (of.residual != nullptr) bring_lines<Height, 0>(of.residual + line, of.out_stride);
-      }
-      const std::int64_t end = line + kLine < of.depth ? line + kLine : of.depth;
+      const std::int64_t end = line + piece < of.depth ? line + piece : of.depth;
       for (std::int64_t k = line; k < end; ++k, panel += of.panel_width) {
         Vector b[Vectors];
 #pragma GCC unroll 4
@@ -112,11 +115,11 @@ void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) 
 
 using Tile = void (*)(const Operands&, float*, std::int64_t, bool);
 
-template <int Vectors, bool half, typename Heights>
+template <bool ahead, int Vectors, bool half, typename Heights>
 struct Tiles;
-template <int Vectors, bool half, int... below>
-struct Tiles<Vectors, half, std::integer_sequence<int, below...>> {
-  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors, half>...};
+template <bool ahead, int Vectors, bool half, int... below>
+struct Tiles<ahead, Vectors, half, std::integer_sequence<int, below...>> {
+  static constexpr Tile kByHeight[] = {nullptr, tile<ahead, below + 1, Vectors, half>...};
 };
 
 /// Part of a block's segments and depth.
@@ -130,7 +133,9 @@ struct Slice {
 /// All rows of a block against `Vectors` vectors of columns, for one slice of the depth.
 template <int Vectors, int Height, bool half = false>
 void tiles_of_slice(const ProductBlock& block, std::int64_t column, const Slice& slice) {
-  using Table = Tiles<Vectors, half, std::make_integer_sequence<int, Height>>;
+  using Heights = std::make_integer_sequence<int, Height>;
+  const auto& by_height =
+      block.near ? Tiles<false, Vectors, half, Heights>::kByHeight : Tiles<true, Vectors, half, Heights>::kByHeight;
   // Rows are shared out evenly (11 as 6 + 5, never 8 + 3): short tiles leave registers idle.
   const std::int64_t count = (block.rows + Height - 1) / Height;
   Operands of;
@@ -149,7 +154,7 @@ void tiles_of_slice(const ProductBlock& block, std::int64_t column, const Slice&
     of.next = block.next != nullptr ? block.next : slice.a[row];
     if (block.out != nullptr) of.out = block.out + row * block.out_stride + column;
     if (block.residual != nullptr) of.residual = block.residual + row * block.out_stride + column;
-    Table::kByHeight[end - row](of, block.c + row * block.c_stride + column, block.c_stride, slice.accumulate);
+    by_height[end - row](of, block.c + row * block.c_stride + column, block.c_stride, slice.accumulate);
     row = end;
   }
 }
