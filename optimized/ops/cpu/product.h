@@ -67,9 +67,13 @@ void run_product(const Product& product, const Fill& fill) {
 
   const std::int64_t threads = thread_count(), block_rows = rows_per_block(product.rows, panels);
   const std::int64_t blocks = (product.rows + block_rows - 1) / block_rows;
-  // Small weights stay in the cache while row pointers are reused over panels; large ones are walked panel by panel.
-  const bool panels_inside = panels * depth * panel_width <= (96 << 10);
-  const std::int64_t panels_per_task = panels_inside && blocks >= threads ? panels : 1;
+  // A block of rows passes all panels where the caches keep these: the rows then come from far once, and the panels,
+  // read from end to end, in time wherever they are. Heavier weights are walked panel by panel, as are few blocks,
+  // which would leave threads idle.
+  constexpr std::int64_t kPanelsThatStay = 1 << 20;
+  const bool panels_inside =
+      panels * depth * panel_width <= kPanelsThatStay && (blocks % threads == 0 || blocks >= 8 * threads);
+  const std::int64_t panels_per_task = panels_inside ? panels : 1;
   const std::int64_t panel_tasks = panels / panels_per_task;
 
   const auto* packed = static_cast<const float*>(product.packed->const_data_ptr());
