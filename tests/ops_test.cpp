@@ -170,7 +170,10 @@ TEST_P(Operators, Conv2dWinograd) {
                                                        {2, 64, 64, 40, 44},
                                                        {1, 16, 16, 6, 6},
                                                        {2, 32, 48, 17, 12},
-                                                       {1, 16, 80, 130, 300}}) {
+                                                       {1, 16, 80, 130, 300},
+                                                       {1, 208, 64, 8, 8},        // depth in slices
+                                                       {1, 208, 1024, 8, 8},      // and a panel's planes in one task
+                                                       {3, 16, 3088, 36, 36}}) {  // tiles in chunks
     SCOPED_TRACE(fmt::format("{} x {} x {} x {} -> {}", images, in, height, width, out));
     sides.insert(ops::winograd_outputs(height, width));
     const at::Tensor x = image({images, in, height, width}), weight = at::randn({out, in, 3, 3}) / std::sqrt(in);
