@@ -1,5 +1,6 @@
 // Matrix products and convolutions as one loop: register tiles over row pointers and packed panels, then one finishing
 // pass that adds bias and residual and applies the activation while the tile is still in the first-level cache.
+#include <cstddef>
 #include <utility>
 
 #include "optimized/ops/cpu/kernels.h"
@@ -64,16 +65,15 @@ void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) 
     const float* row[Height];
 #pragma GCC unroll 16
     for (int i = 0; i < Height; ++i) row[i] = a[i] + of.offset;
-    // Between two rows that need not lie in one array: bytes, not an index.
-    const std::uintptr_t next_tile = reinterpret_cast<std::uintptr_t>(of.next_tile > 0 ? a[of.next_tile] : of.next) -
-                                     reinterpret_cast<std::uintptr_t>(a[0]);
+    // In bytes: rows need not lie in one array.
+    const char* below = reinterpret_cast<const char*>(of.next_tile > 0 ? a[of.next_tile] : of.next);
+    const std::ptrdiff_t next_tile = below - reinterpret_cast<const char*>(a[0]);
     const std::int64_t piece = ahead ? kLine : of.depth;
     for (std::int64_t line = 0; line < of.depth; line += piece) {
       if constexpr (ahead) {
 #pragma GCC unroll 16
         for (int i = 0; i < Height; ++i) {
-          __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(row[i] + line) + next_tile),
-                             0, 2);
+          __builtin_prefetch(reinterpret_cast<const char*>(row[i] + line) + next_tile, 0, 2);
         }
         if (s == 0 && line < Vectors * kWidth) {
           if (of.out != nullptr) bring_lines<Height, 1>(of.out + line, of.out_stride);
