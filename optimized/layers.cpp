@@ -7,6 +7,7 @@
 
 #include "interface/error.h"
 #include "optimized/cuda/backend.h"
+#include "optimized/ops/cpu/kernels.h"
 #include "optimized/ops/cuda/folded_upsample.h"
 
 namespace i2i {
@@ -78,6 +79,10 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   return at::matmul(scores.softmax(-1), split_heads(v, heads)).transpose(1, 2).flatten(2);
 }
 
+/// Winograd takes a 3 x 3 convolution from two to over three times as far as the direct product, in float32: bfloat16's
+/// few bits are not enough for its transforms.
+bool bf16_beats_winograd() { return cpu::kernels().bf16_gain > 3; }
+
 /// [O,I,3,3] -> [4 O,I,2,2], output channels by (dy, dx, o): folded_upsample.h.
 at::Tensor folded_upsampled_weight(const at::Tensor& weight) {
   const std::int64_t out = weight.size(0), in = weight.size(1);
@@ -133,12 +138,10 @@ Linear::Linear(const Runtime& runtime, const at::Tensor& weight, const at::Tenso
     int8_weight_ = ops::pack_weight_int8(weight, packed_geglu_);
     if (!runtime.int8->switchable()) return;
   }
-  if (runtime.dtype != runtime.activation) {
-    half_weight_ = weight.to(runtime.dtype);
-  } else if (runtime.features.packed_weights) {
-    packed_ = ops::pack_weight(runtime.placed(weight), packed_geglu_);
+  if (runtime.features.packed_weights) {
+    packed_ = ops::pack_weight(runtime.placed_for_product(weight), packed_geglu_);
   } else {
-    weight_ = runtime.placed(weight);
+    weight_ = runtime.placed_for_product(weight);
   }
 }
 
@@ -159,8 +162,8 @@ at::Tensor Linear::operator()(Runtime& runtime, const at::Tensor& x, const ops::
     return settled(runtime, residual.has_value() ? out + *residual : out);
   }
   at::Tensor out = as_tokens(x);
-  if (half_weight_.defined()) {
-    out = at::linear(out.to(half_weight_.scalar_type()), half_weight_).to(at::kFloat);
+  if (weight_.scalar_type() != out.scalar_type()) {
+    out = at::linear(out.to(weight_.scalar_type()), weight_).to(out.scalar_type());
     if (bias_.defined()) out = out + bias_;
   } else {
     out = at::linear(out, weight_, optional(bias_));
@@ -183,25 +186,29 @@ Conv2d::Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t 
     int8_weight_ = winograd ? ops::pack_winograd_int8(weight) : ops::pack_weight_int8(weight);
     if (!runtime.int8->switchable()) return;
   }
-  if (runtime.dtype != runtime.activation) {
-    half_weight_ = weight.to(runtime.dtype).contiguous(at::MemoryFormat::ChannelsLast);
-  } else if (runtime.features.packed_weights) {
-    packed_ = ops::pack_weight(runtime.placed(weight));
+  if (runtime.features.packed_weights) {
+    const bool direct = !may_be_winograd(runtime) || (runtime.dtype == at::kBFloat16 && bf16_beats_winograd());
+    packed_ = ops::pack_weight(direct ? runtime.placed_for_product(weight) : runtime.placed(weight));
     if (upsamples && runtime.runs_cuda_kernels() && runtime.features.folded_upsampling && kernel_ == 3)
       folded_ = ops::pack_weight(runtime.placed(folded_upsampled_weight(weight)));
   } else {
-    weight_ = runtime.placed(weight);
+    weight_ = runtime.placed_for_product(weight);
   }
 }
 
-bool Conv2d::winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const {
+/// Few channels do not pay for the transforms.
+bool Conv2d::may_be_winograd(const Runtime& runtime) const {
   if (runtime.runs_cuda_kernels()) return false;  // cuDNN chooses
   if (!runtime.features.winograd || kernel_ != 3 || stride_ != 1 || pad_before_ != 1) return false;
-  if (in_ % 16 != 0 || out_ % 16 != 0) return false;
-  // Few channels do not pay for the transforms, and few tiles not for transforming the weights. Measured per layer
-  // against the direct product: from four tiles on 1.1 to 3.4 times as fast, with one (4 x 4 pixels) half as fast.
+  return in_ % 16 == 0 && out_ % 16 == 0 && std::min(in_, out_) >= 64;
+}
+
+/// Nor do few tiles for transforming the weights. Measured per layer against the direct product: from four tiles on 1.1
+/// to 3.4 times as fast, with one (4 x 4 pixels) half as fast.
+bool Conv2d::winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const {
+  if (packed_.scalar_type() != at::kFloat || !may_be_winograd(runtime)) return false;
   const std::int64_t tiles = images * ops::tiles_of(height, 4) * ops::tiles_of(width, 4);
-  return height % 4 == 0 && width % 4 == 0 && tiles >= 4 && std::min(in_, out_) >= 64;
+  return height % 4 == 0 && width % 4 == 0 && tiles >= 4;
 }
 
 at::Tensor Conv2d::run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const {
@@ -238,8 +245,8 @@ at::Tensor Conv2d::run(Runtime& runtime, const at::Tensor& x, const ConvUse& use
   if (pad_before_ != pad_after_) input = at::constant_pad_nd(input, {pad_before_, pad_after_, pad_before_, pad_after_});
   const std::int64_t both = pad_before_ == pad_after_ ? pad_before_ : 0;
   at::Tensor out;
-  if (half_weight_.defined()) {
-    out = at::conv2d(input.to(half_weight_.scalar_type()), half_weight_, {}, stride_, both).to(at::kFloat) +
+  if (weight_.scalar_type() != input.scalar_type()) {
+    out = at::conv2d(input.to(weight_.scalar_type()), weight_, {}, stride_, both).to(input.scalar_type()) +
           bias_.view({-1, 1, 1});
   } else {
     out = at::conv2d(input, weight_, bias_, stride_, both);
@@ -315,6 +322,8 @@ at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t 
     }
     if (int8 != nullptr && int8->on) {
       ops::self_attention_int8(input, heads, out);
+    } else if (runtime.rounds_products() && !causal) {
+      ops::self_attention_bf16(input, heads, out);
     } else {
       ops::self_attention(input, heads, causal, out);
     }
@@ -326,7 +335,7 @@ at::Tensor self_attention(Runtime& runtime, const at::Tensor& qkv, std::int64_t 
 
 KeyValue make_key_value(const Runtime& runtime, const at::Tensor& key_value, std::int64_t heads) {
   if (!runtime.features.fused_attention) return {key_value, key_value.size(1)};
-  return {ops::pack_key_value(key_value, heads), key_value.size(1)};
+  return {ops::pack_key_value(key_value.to(runtime.dtype), heads), key_value.size(1)};
 }
 
 at::Tensor cross_attention(Runtime& runtime, const at::Tensor& query, const KeyValue& key_value, std::int64_t heads) {

@@ -42,10 +42,15 @@ struct Runtime {
   /// What the device has made, on the host, which waits for it.
   at::Tensor downloaded(const at::Tensor& tensor) const;
 
-  /// A weight where and as products read it.
+  /// Products round what they multiply to a narrower type than what is between them.
+  bool rounds_products() const { return dtype != activation; }
+
+  /// A bias, or a weight that stays as precise as what is between products, where and as operators read it.
   at::Tensor placed(const at::Tensor& weight) const {
     return weight.defined() ? weight.to(device, activation) : weight;
   }
+  /// The same of a weight that products multiply with.
+  at::Tensor placed_for_product(const at::Tensor& weight) const { return weight.to(device, dtype); }
 };
 
 /// A checkpoint under a prefix. `get("conv.weight")` is float32 whatever the file holds, and on the device.
@@ -91,8 +96,8 @@ class Linear {
   ops::Activation activation_ = ops::kNone;
   bool packed_geglu_ = false;
   at::Tensor bias_;
-  at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
-  at::Tensor int8_weight_;                    ///< used while int8_ is on
+  at::Tensor weight_, packed_;  ///< one of them, the form that is used
+  at::Tensor int8_weight_;      ///< used while int8_ is on
   Int8Layers::Layer* int8_ = nullptr;
 };
 
@@ -120,13 +125,14 @@ class Conv2d {
 
  private:
   at::Tensor run(Runtime& runtime, const at::Tensor& x, const ConvUse& use, bool upsample) const;
+  bool may_be_winograd(const Runtime& runtime) const;
   bool winograd_pays(const Runtime& runtime, std::int64_t images, std::int64_t height, std::int64_t width) const;
 
   std::int64_t in_ = 0, out_ = 0, kernel_ = 0, stride_ = 1, pad_before_ = 1, pad_after_ = 1;
   at::Tensor bias_;
-  at::Tensor weight_, packed_, half_weight_;  ///< one of them, the form that is used
-  at::Tensor folded_;                         ///< for CUDA's upsampled(): [4 O,I,2,2], folded_upsample.h
-  at::Tensor int8_weight_;                    ///< used while int8_ is on
+  at::Tensor weight_, packed_;  ///< one of them, the form that is used
+  at::Tensor folded_;           ///< for CUDA's upsampled(): [4 O,I,2,2], folded_upsample.h
+  at::Tensor int8_weight_;      ///< used while int8_ is on
   Int8Layers::Layer* int8_ = nullptr;
 };
 

@@ -116,6 +116,11 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
   op.call(qkv, heads, causal, out);
 }
 
+void self_attention_bf16(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {
+  static const Operator<decltype(self_attention_bf16)> op("self_attention_bf16");
+  op.call(qkv, heads, out);
+}
+
 void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {
   static const Operator<decltype(self_attention_int8)> op("self_attention_int8");
   op.call(qkv, heads, out);

@@ -59,6 +59,7 @@ void group_norm_silu(const at::Tensor& input, const at::Tensor& weight, const at
 void layer_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias, double eps,
                 const at::Tensor& out);
 void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, const at::Tensor& out);
+void self_attention_bf16(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out);
 void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out);
 at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads);
 void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,

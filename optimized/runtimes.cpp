@@ -11,14 +11,6 @@
 namespace i2i {
 namespace {
 
-bool processor_has_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 /// Every feature off.
 Features plain_features() {
   std::map<std::string, bool> none;
@@ -38,9 +30,9 @@ Runtime make_text_runtime(const Features& features, CudaBackend* backend) {
   return backend == nullptr ? Runtime(features, at::kFloat) : Runtime(features, at::kHalf, backend->device());
 }
 
-std::unique_ptr<Runtime> make_exact_runtime(CudaBackend* backend) {
-  if (backend == nullptr) return nullptr;
-  return std::make_unique<Runtime>(plain_features(), at::kFloat, backend->device());
+std::unique_ptr<Runtime> make_exact_runtime(const Runtime& unet, CudaBackend* backend) {
+  if (backend != nullptr) return std::make_unique<Runtime>(plain_features(), at::kFloat, backend->device());
+  return unet.rounds_products() ? std::make_unique<Runtime>(unet.features, at::kFloat) : nullptr;
 }
 
 /// Activations of some VAEs outgrow fp16: SDXL's (its config's force_upcast says so), and others that say it.
@@ -75,8 +67,6 @@ CudaBackend* backend_for(const PipelineOptions& options) {
     throw Error(ErrorCode::kUsage,
                 fmt::format("unsupported dtype {} on cpu: float32 and bfloat16 are", c10::toString(options.dtype)));
   }
-  if (options.dtype == at::kBFloat16 && !processor_has_bf16())
-    throw Error(ErrorCode::kUsage, "unsupported dtype bfloat16: this processor lacks AVX512_BF16");
   return nullptr;
 }
 
@@ -84,7 +74,7 @@ Runtimes::Runtimes(const ModelConfig& model, const PipelineOptions& options, Cud
                    std::shared_ptr<Int8Layers> int8)
     : unet_(make_unet_runtime(options, backend)),
       text_(make_text_runtime(unet_.features, backend)),
-      exact_(make_exact_runtime(backend)),
+      exact_(make_exact_runtime(unet_, backend)),
       int8_(std::move(int8)) {
   if (int8_ == nullptr && features().int8) int8_ = calibrated_layers(model, features(), options.dtype);
   unet_.int8 = int8_.get();

@@ -31,7 +31,7 @@ class Runtimes {
   Runtime& unet() { return unet_; }
   Runtime& text() { return text_; }
   Runtime& vae() { return vae_ != nullptr ? *vae_ : unet_; }
-  /// Of the few products whose rounding would be in every step: fp32 on a GPU too.
+  /// Of the few products whose rounding would be in every step: always fp32.
   Runtime& exact() { return exact_ != nullptr ? *exact_ : unet_; }
   bool vae_needs_bf16() const { return vae_ != nullptr; }
 
@@ -43,7 +43,7 @@ class Runtimes {
 
  private:
   Runtime unet_, text_;
-  std::unique_ptr<Runtime> exact_;    ///< on a GPU
+  std::unique_ptr<Runtime> exact_;    ///< on a GPU, and where the CPU rounds products
   std::unique_ptr<Runtime> vae_;      ///< where it differs from the UNet's
   std::shared_ptr<Int8Layers> int8_;  ///< what unet_ points at; text encoders stay fp32
 };

@@ -176,7 +176,7 @@ TEST(Times, OfBlocksAndOperatorsAddUpToTheirStage) {
 }
 
 TEST(RooflineOfThisMachine, IsMeasuredForEveryInstructionSet) {
-  for (const char* name : {"baseline", "avx2", "avx512"}) {
+  for (const char* name : {"baseline", "avx2", "avx512", "amx"}) {
     if (!cpu::choose_instruction_set(name)) continue;
     const Roofline roofline = measure_roofline();
     EXPECT_GT(roofline.fp32_gflops, 0.1) << name;

@@ -243,7 +243,7 @@ TEST(InstructionSets, AgreeWithTheReference) {
   const auto model = model_named("synthetic:tiny-sdxl");
   const Request request = request_of(0.8, 3, 1);
   const Traced expected = run(*make_reference_pipeline(model, {}), *model, request, "euler");
-  for (const char* name : {"baseline", "avx2", "avx512", "avx512vnni"}) {
+  for (const char* name : {"baseline", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
     if (!cpu::choose_instruction_set(name)) continue;
     SCOPED_TRACE(name);
     const Traced got = run(*make_optimized_pipeline(model, {}), *model, request, "euler");

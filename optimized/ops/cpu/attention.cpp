@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "optimized/ops/cpu/attention_bf16.h"
 #include "optimized/ops/cpu/kernels.h"
 #include "optimized/ops/cpu/parallel.h"
 #include "optimized/ops/cpu/register.h"
@@ -117,9 +118,10 @@ void self_attention(const at::Tensor& qkv, std::int64_t heads, bool causal, cons
 }
 
 at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads) {
+  TORCH_CHECK(key_value.size(-1) % (2 * heads) == 0, "pack_key_value: ", key_value.sizes(), " with ", heads, " heads");
+  if (key_value.scalar_type() == at::kBFloat16) return pack_key_value_bf16(key_value, heads);
   const Rows x = rows_of(key_value, "pack_key_value");
   const std::int64_t width = x.width / 2, images = x.images, keys = x.count / images;
-  TORCH_CHECK(x.width % 2 == 0 && width % heads == 0, "pack_key_value: ", key_value.sizes(), " with ", heads, " heads");
   const HeadLayout layout(keys, width / heads);
   at::Tensor packed = at::empty({images, heads, layout.floats}, at::kFloat);
   auto* target = static_cast<float*>(packed.data_ptr());
@@ -133,6 +135,7 @@ at::Tensor pack_key_value(const at::Tensor& key_value, std::int64_t heads) {
 
 void cross_attention(const at::Tensor& query, const at::Tensor& key_value, std::int64_t keys, std::int64_t heads,
                      const at::Tensor& out) {
+  if (key_value.scalar_type() == at::kBFloat16) return cross_attention_bf16(query, key_value, keys, heads, out);
   const Rows x = rows_of(query, "cross_attention query"), y = rows_of(out, "cross_attention out");
   const std::int64_t width = y.width, images = x.images, tokens = x.count / images, sets = key_value.size(0);
   const HeadLayout layout(keys, width / heads);

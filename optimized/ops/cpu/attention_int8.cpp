@@ -15,7 +15,7 @@ namespace i2i::cpu {
 void self_attention_int8(const at::Tensor& qkv, std::int64_t heads, const at::Tensor& out) {
   const Rows x = rows_of(qkv, "self_attention_int8 qkv"), y = rows_of(out, "self_attention_int8 out");
   const std::int64_t width = y.width, images = x.images, tokens = x.count / images, head_size = width / heads;
-  TORCH_CHECK(x.width == 3 * width && x.count == y.count && width % heads == 0 && head_size <= kMaxInt8Head,
+  TORCH_CHECK(x.width == 3 * width && x.count == y.count && width % heads == 0 && head_size <= kMaxHeadSize,
               "self_attention_int8: ", qkv.sizes(), " to ", out.sizes(), " with ", heads, " heads");
   const Kernels& use = kernels();
   Int8AttentionBlock block;

@@ -1,4 +1,10 @@
 // Which instruction set runs. Compiled for the oldest processor, like everything outside simd/.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -23,6 +29,18 @@ bool runs_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
 }
+bool runs_vnni() { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool runs_bf16() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
+
+/// Linux grants the eight kilobytes of a thread's tiles to processes that ask (Documentation/arch/x86/xstate.rst).
+bool runs_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!runs_bf16() || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24, kInt8 = 1U << 25;  // of edx
+  if ((d & (kBf16 | kTile | kInt8)) != (kBf16 | kTile | kInt8)) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
 #endif
 
 /// Worst first.
@@ -31,7 +49,9 @@ constexpr InstructionSet kSets[] = {
 #if defined(__x86_64__)
     {"avx2", kernels_avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
     {"avx512", kernels_avx512, runs_avx512},
-    {"avx512vnni", kernels_avx512vnni, [] { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }},
+    {"avx512vnni", kernels_avx512vnni, runs_vnni},
+    {"avx512bf16", kernels_avx512bf16, runs_bf16},
+    {"amx", kernels_amx, runs_amx},
 #endif
 };
 

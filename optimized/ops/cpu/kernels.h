@@ -174,24 +174,46 @@ struct QuantizeBlock {
   float* scales = nullptr;      ///< [rows]
 };
 
-/// c[row, column] = (start[column] + sum over k of a[row, k] * w[k, column]) * row_scale[row] * column_scale[column].
-/// The sum is exact on every instruction set, in 32-bit integers. `a` and `w` are unsigned and signed bytes, or both
-/// signed 16-bit words; either way four bytes of a row meet four bytes of each column.
-struct Int8ProductBlock {
+/// c[row, column] = sum over k of a[row, k] * w[k, column] with operands narrower than a float: four bytes of a row (as
+/// bytes, as 16-bit words or as bfloat16) meet four bytes of each column. kRowSlack bytes after the last row may be
+/// read.
+struct NarrowProductBlock {
   const std::uint8_t* a = nullptr;
-  std::int64_t a_stride = 0;         ///< bytes
-  const float* row_scale = nullptr;  ///< [rows]; null for ones
+  std::int64_t a_stride = 0;  ///< bytes
   std::int64_t rows = 0;
-  std::int64_t groups = 0;                ///< of four bytes: depth / 4, or depth / 2 for words
+  std::int64_t groups = 0;                ///< of four bytes: depth / 4, or depth / 2 for words and bfloat16
   const std::int8_t* panel = nullptr;     ///< [groups, panel_width, 4 bytes]
   std::int64_t panel_width = 0;           ///< 16, 32, 48 or 64
   std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; others may hold anything
-  const std::int32_t* start = nullptr;    ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
-  const float* column_scale = nullptr;    ///< [panel_width]
   float* c = nullptr;
   std::int64_t c_stride = 0;
-  bool words = false;
-  bool accumulate = false;  ///< add to what c holds; words only, and with row_scale
+  bool accumulate = false;  ///< add to what c holds; not with bytes
+};
+constexpr std::int64_t kRowSlack = 64;
+
+/// Bfloat16 on both sides, sums in float32. Rows are a multiple of kBf16RowStep apart, zero beyond their depth.
+using Bf16ProductBlock = NarrowProductBlock;
+constexpr std::int64_t kBf16RowStep = 64;  // bytes
+
+/// Rows rounded to the nearest bfloat16, ties to even; NaN stays NaN. Zero up to the next multiple of kBf16RowStep
+/// bytes.
+struct Bf16Rows {
+  const float* x = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t width = 0;
+  std::uint16_t* out = nullptr;
+  std::int64_t out_stride = 0;  ///< elements
+};
+
+/// c[row, column] = (start[column] + sum over k of a[row, k] * w[k, column]) * row_scale[row] * column_scale[column].
+/// The sum is exact on every instruction set, in 32-bit integers. `a` and `w` are unsigned and signed bytes, or both
+/// signed 16-bit words.
+struct Int8ProductBlock : NarrowProductBlock {
+  const float* row_scale = nullptr;     ///< [rows]; null for ones
+  const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
+  const float* column_scale = nullptr;  ///< [panel_width]
+  bool words = false;                   ///< `accumulate` needs them, and row_scale
 };
 
 /// A panel of weights as it is stored: `groups` of bytes, then [panel_width] int32 sums to start from (-128 times the
@@ -228,7 +250,30 @@ struct Int8AttentionBlock {
 };
 /// So many products of a weight of at most 32767 with a value of at most 127 stay below 2^31.
 constexpr std::int64_t kMostWordKeys = 512;
-constexpr std::int64_t kMaxInt8Head = 1024;
+/// Of attention in integers and in bfloat16.
+constexpr std::int64_t kMaxHeadSize = 1024;
+
+/// Attention of up to kBlockRows queries of one head in bfloat16, softmax and sums in float32.
+struct Bf16AttentionBlock {
+  const float* query = nullptr;
+  std::int64_t query_stride = 0;
+  std::int64_t queries = 0;
+  std::int64_t head_size = 0;
+  std::int64_t keys = 0;
+  const std::uint16_t* packed_keys = nullptr;    ///< panels of keys: [panels, pairs of channels, key_panel, 2]
+  const std::uint16_t* packed_values = nullptr;  ///< panels of channels: [panels, pairs of keys, value_panel, 2]
+  std::int64_t key_panel = 0;
+  std::int64_t value_panel = 0;
+  std::int64_t keys_at_once = 0;  ///< whole key panels, a multiple of kBf16RowStep bytes
+  std::int64_t value_width = 0;   ///< head size rounded up to value_panel
+  float scale = 1;
+  float* out = nullptr;
+  std::int64_t out_stride = 0;
+  float* scores = nullptr;           ///< scratch [queries, keys_at_once]
+  float* sums = nullptr;             ///< scratch [queries, value_width]
+  std::uint16_t* weights = nullptr;  ///< scratch [queries, keys_at_once]
+  std::uint16_t* rounded = nullptr;  ///< scratch [queries, head size rounded up to kBf16RowStep bytes]
+};
 
 /// Winograd F(2x2, 3x3) on bytes: 4 x 4 input tiles to 16 planes, quantized per tile and plane, and 16 planes of sums
 /// to 2 x 2 outputs.
@@ -258,6 +303,7 @@ constexpr bool int8_winograd_plane_vanishes(int plane) { return plane / 4 == 2 |
 
 struct Kernels {
   const char* name;
+  double bf16_gain;  ///< products of bfloat16 over those of float32, roughly: 1 where the processor has none of its own
   void (*product)(const ProductBlock&);
   void (*finish)(const FinishBlock&);
   void (*group_norm_sums)(const GroupNormBlock&);
@@ -283,6 +329,13 @@ struct Kernels {
                            std::int64_t panel_width, std::int8_t* packed, float* scales);
   void (*int8_winograd_input)(const Int8WinogradTiles&);
   void (*int8_winograd_output)(const Int8WinogradTiles&);
+  void (*bf16_rows)(const Bf16Rows&);
+  void (*bf16_product)(const Bf16ProductBlock&);
+  void (*bf16_attention)(const Bf16AttentionBlock&);
+  void (*pack_bf16_keys)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                         std::int64_t panel_width, std::uint16_t* packed);
+  void (*pack_bf16_values)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                           std::int64_t panel_width, std::uint16_t* packed);
   double (*multiply_add_chains)(std::int64_t rounds, float* sink);  ///< @return operations done
   double (*int8_dot_chains)(std::int64_t rounds, float* sink);      ///< @return operations done; 0 where there are none
   void (*read_memory)(const float* from, std::int64_t count, float* sink);
@@ -292,8 +345,11 @@ const Kernels& kernels_baseline();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512vnni();
+const Kernels& kernels_avx512bf16();
+const Kernels& kernels_amx();
 
-/// Environment variable that names the table to use in place of the best: baseline, avx2, avx512 or avx512vnni.
+/// Environment variable that names the table to use in place of the best: baseline, avx2, avx512,
+/// avx512vnni, avx512bf16 or amx.
 constexpr const char* kInstructionSetVariable = "I2I_INSTRUCTION_SET";
 
 /// The best table that this processor runs, the one that the environment names, or the one chosen by a test.

@@ -1,12 +1,12 @@
-// out = act(input weight^T + bias) + residual, one product with its finishing pass, in fp32 or in bytes.
-#include "optimized/ops/cpu/int8_product.h"
+// out = act(input weight^T + bias) + residual, one product with its finishing pass, in fp32, bfloat16 or bytes.
+#include "optimized/ops/cpu/narrow_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
 namespace i2i::cpu {
 namespace {
 
-/// @param run  run(product, fill): run_product or run_int8_product
+/// @param run  run(product, fill): run_product_of_any_type or run_narrow_product
 template <typename Run>
 void multiply(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
               const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out, const Run& run) {
@@ -39,13 +39,13 @@ void multiply(const at::Tensor& input, const at::Tensor& weight, const OptionalT
 void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
             const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
   multiply(input, weight, bias, residual, activation, out,
-           [](const Product& product, const auto& fill) { run_product(product, fill); });
+           [](const Product& product, const auto& fill) { run_product_of_any_type(product, fill); });
 }
 
 void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
   multiply(input, weight, bias, residual, activation, out,
-           [](const Product& product, const auto& fill) { run_int8_product(product, fill); });
+           [](const Product& product, const auto& fill) { run_narrow_product<Int8Form>(product, fill); });
 }
 
 }  // namespace i2i::cpu

@@ -5,6 +5,8 @@
 #include <memory>
 #include <new>
 
+#include "optimized/ops/cpu/kernels.h"
+
 namespace i2i::cpu {
 
 Rows rows_of(const at::Tensor& tensor, const char* what) {
@@ -57,8 +59,8 @@ float* thread_scratch(int slot, std::int64_t count) {
   if (mine.capacity < count) {
     mine.floats.reset();
     mine.capacity = 0;
-    mine.floats.reset(
-        static_cast<float*>(::operator new[](static_cast<std::size_t>(count) * sizeof(float), std::align_val_t{64})));
+    const auto bytes = static_cast<std::size_t>(count) * sizeof(float) + kRowSlack;
+    mine.floats.reset(static_cast<float*>(::operator new[](bytes, std::align_val_t{64})));
     mine.capacity = count;
   }
   return mine.floats.get();

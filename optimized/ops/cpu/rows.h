@@ -26,8 +26,8 @@ std::int64_t panel_width_for(std::int64_t columns);
 
 inline std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
 
-/// Floats of the calling thread's own, at least `count`, 64-byte aligned; overwritten by the next call with the same
-/// slot.
+/// Floats of the calling thread's own, at least `count` and kRowSlack bytes, 64-byte aligned; overwritten by the next
+/// call with the same slot.
 float* thread_scratch(int slot, std::int64_t count);
 
 }  // namespace i2i::cpu

@@ -33,12 +33,7 @@ void attention(const AttentionBlock& block) {
     }
   }
   for (std::int64_t i = 0; i < block.queries; ++i) {
-    const float* sums = block.sums + i * values;
-    const float inverse = 1.0f / states[i].sum;
-    float* out = block.out + i * block.out_stride;
-    std::int64_t j = 0;
-    for (; j + kWidth <= block.head_size; j += kWidth) store(out + j, load(sums + j) * inverse);
-    for (; j < block.head_size; ++j) out[j] = sums[j] * inverse;
+    finish_attention_row(block.sums + i * values, block.head_size, states[i], block.out + i * block.out_stride);
   }
 }
 

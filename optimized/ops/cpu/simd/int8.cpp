@@ -1,15 +1,14 @@
 // Products of bytes: unsigned activations, quantized here row by row, times signed weights. Four products and their sum
-// are one instruction where the processor has VNNI (vpdpbusd); elsewhere the same integers take three to six.
-#include <utility>
-
-#include "optimized/ops/cpu/kernels.h"
-#include "optimized/ops/cpu/simd/bytes.h"
+// are one instruction where the processor has VNNI (vpdpbusd), 16 x 16 sums of 64 are with AMX; elsewhere the same
+// integers take three to six.
+#include "optimized/ops/cpu/simd/amx_product.h"
+#include "optimized/ops/cpu/simd/narrow_product.h"
 
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
 /// sum + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3 in each lane: four unsigned bytes times four signed ones.
-inline IntVector dot(IntVector sum, IntVector a, IntVector w) {
+inline IntVector dot_bytes(IntVector sum, IntVector a, IntVector w) {
 #if defined(__AVX512VNNI__)
   return reinterpret_cast<IntVector>(
       _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
@@ -51,62 +50,63 @@ inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
 #endif
 }
 
-/// Height rows by Vectors vectors of columns; see product.cpp.
-template <int Height, int Vectors, bool words>
-void tile(const Int8ProductBlock& given, std::int64_t row, std::int64_t column) {
-  const Int8ProductBlock block = given;  // a copy, which no store below can have changed
-  IntVector sum[Height][Vectors];
-#pragma GCC unroll 16
-  for (int i = 0; i < Height; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      sum[i][v] = block.start != nullptr ? load_ints(block.start + column + v * kWidth) : IntVector{};
-    }
+/// What both kinds of integers have in common.
+struct IntegerDot {
+  using Block = Int8ProductBlock;
+  using Sum = IntVector;
+  using Row = IntVector;
+  static Row row(IntVector a) { return a; }
+  static Sum start(const Block& block, std::int64_t column) {
+    return block.start != nullptr ? load_ints(block.start + column) : IntVector{};
   }
-  const std::uint8_t* a[Height];
-#pragma GCC unroll 16
-  for (int i = 0; i < Height; ++i) a[i] = block.a + (row + i) * block.a_stride;
-  const std::int8_t* panel = block.panel + 4 * column;
-  for (std::int64_t k = 0; k < 4 * block.groups; k += 4, panel += 4 * block.panel_width) {
-    IntVector w[Vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) w[v] = load_ints(panel + v * I2I_VECTOR_BYTES);
+
+  template <int Height, int Vectors, bool scaled, bool added, typename SumAt>
+  static void keep_scaled(const Block& block, const TileOrigin& origin, const SumAt& sum_at) {
 #pragma GCC unroll 16
     for (int i = 0; i < Height; ++i) {
-      std::int32_t four;
-      std::memcpy(&four, a[i] + k, 4);
-      const IntVector x = IntVector{} + four;
+      const Vector row_scale = splat(scaled ? block.row_scale[origin.row + i] : 1.0f);
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) {
-        sum[i][v] = words ? dot_words(sum[i][v], x, w[v]) : dot(sum[i][v], x, w[v]);
-      }
-    }
-  }
-  // Asked once a tile, not once a vector.
-  const auto finish = [&]<bool scaled, bool added>() {
-#pragma GCC unroll 16
-    for (int i = 0; i < Height; ++i) {
-      const Vector row_scale = splat(scaled ? block.row_scale[row + i] : 1.0f);
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) {
-        const std::int64_t at = column + v * kWidth;
-        float* to = block.c + (row + i) * block.c_stride + at;
-        Vector value = __builtin_convertvector(sum[i][v], Vector) * load(block.column_scale + at);
+        const std::int64_t at = origin.column + v * kWidth;
+        float* to = block.c + (origin.row + i) * block.c_stride + at;
+        Vector value = __builtin_convertvector(sum_at(i, v), Vector) * load(block.column_scale + at);
         if constexpr (scaled) value *= row_scale;
         if constexpr (added) value += load(to);
         store(to, value);
       }
     }
-  };
-  if constexpr (words) {
-    block.accumulate ? finish.template operator()<true, true>() : finish.template operator()<true, false>();
-  } else {
-    block.row_scale != nullptr ? finish.template operator()<true, false>() : finish.template operator()<false, false>();
   }
-}
+};
+
+struct ByteDot : IntegerDot {
+  static Sum dot(Sum sum, Row a, IntVector w) { return dot_bytes(sum, a, w); }
+  template <int Height, int Vectors, typename SumAt>
+  static void keep(const Block& block, const TileOrigin& origin, const SumAt& sum_at) {
+    // Asked once a tile, not once a vector.
+    if (block.row_scale != nullptr) return keep_scaled<Height, Vectors, true, false>(block, origin, sum_at);
+    keep_scaled<Height, Vectors, false, false>(block, origin, sum_at);
+  }
+
+#if defined(__AMX_TILE__)
+  template <int sum, int a, int w>
+  static void multiply() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(w));
+  }
+  static Sum total(const Block& block, std::int64_t column, IntVector sum) { return sum + start(block, column); }
+#endif
+};
+
+struct WordDot : IntegerDot {
+  static Sum dot(Sum sum, Row a, IntVector w) { return dot_words(sum, a, w); }
+  template <int Height, int Vectors, typename SumAt>
+  static void keep(const Block& block, const TileOrigin& origin, const SumAt& sum_at) {
+    if (block.accumulate) return keep_scaled<Height, Vectors, true, true>(block, origin, sum_at);
+    keep_scaled<Height, Vectors, true, false>(block, origin, sum_at);
+  }
+};
 
 #if defined(__AVX512VNNI__)
-/// As `tile` of three vectors of words, of which the last is half empty and costs half: what heads of 40 leave.
+/// As a tile of three vectors of words, of which the last is half empty and costs half: what heads of 40 leave.
 constexpr int kHalfHeight = 8;
 void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
   const Int8ProductBlock block = given;
@@ -150,60 +150,22 @@ void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
 }
 #endif
 
-using Tile = void (*)(const Int8ProductBlock&, std::int64_t, std::int64_t);
-
-template <int Vectors, bool words, typename Heights>
-struct Tiles;
-template <int Vectors, bool words, int... below>
-struct Tiles<Vectors, words, std::integer_sequence<int, below...>> {
-  static constexpr Tile kByHeight[] = {nullptr, tile<below + 1, Vectors, words>...};
-};
-
-template <int Vectors, int Height, bool words>
-void tiles_of_block(const Int8ProductBlock& block, std::int64_t column) {
-  using Table = Tiles<Vectors, words, std::make_integer_sequence<int, Height>>;
-  const std::int64_t count = (block.rows + Height - 1) / Height;
-  std::int64_t row = 0;
-#if defined(__AVX512VNNI__)
-  if constexpr (words && Vectors == 3) {
-    if (block.columns <= 40 && block.rows % kHalfHeight == 0) {
-      for (; row < block.rows; row += kHalfHeight) tile_of_two_and_a_half(block, row);
-      return;
-    }
-  }
-#endif
-  for (std::int64_t t = 0; t < count; ++t) {
-    const std::int64_t end = block.rows * (t + 1) / count;
-    Table::kByHeight[end - row](block, row, column);
-    row = end;
-  }
-}
-
-template <bool words>
-void product_of_block(const Int8ProductBlock& block) {
-#if defined(__AVX512F__)
-  switch (block.panel_width / kWidth) {
-    case 1:
-      return tiles_of_block<1, 12, words>(block, 0);
-    case 2:
-      return tiles_of_block<2, 12, words>(block, 0);
-    case 3:
-      return tiles_of_block<3, 8, words>(block, 0);
-    default:
-      return tiles_of_block<4, 6, words>(block, 0);
-  }
-#else
-  for (std::int64_t column = 0; column < block.panel_width; column += 2 * kWidth) {
-    tiles_of_block<2, 4, words>(block, column);
-  }
-#endif
-}
-
 }  // namespace
 
 void int8_product(const Int8ProductBlock& block) {
-  if (block.words) return product_of_block<true>(block);
-  product_of_block<false>(block);
+  if (!block.words) {
+#if defined(__AMX_TILE__)
+    if (block.rows >= kTileRows) return amx_product<ByteDot>(block);
+#endif
+    return narrow_product<ByteDot>(block);
+  }
+#if defined(__AVX512VNNI__)
+  if (block.panel_width == 3 * kWidth && block.columns <= 40 && block.rows % kHalfHeight == 0) {
+    for (std::int64_t row = 0; row < block.rows; row += kHalfHeight) tile_of_two_and_a_half(block, row);
+    return;
+  }
+#endif
+  narrow_product<WordDot>(block);
 }
 
 void quantize_rows(const QuantizeBlock& block) {

@@ -76,12 +76,7 @@ void int8_attention(const Int8AttentionBlock& block) {
     }
   }
   for (std::int64_t i = 0; i < block.queries; ++i) {
-    const float* sums = block.sums + i * values;
-    const float inverse = 1.0f / states[i].sum;
-    float* out = block.out + i * block.out_stride;
-    std::int64_t j = 0;
-    for (; j + kWidth <= block.head_size; j += kWidth) store(out + j, load(sums + j) * inverse);
-    for (; j < block.head_size; ++j) out[j] = sums[j] * inverse;
+    finish_attention_row(block.sums + i * values, block.head_size, states[i], block.out + i * block.out_stride);
   }
 }
 
@@ -89,7 +84,7 @@ void int8_attention(const Int8AttentionBlock& block) {
 void pack_int8_keys(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
                     std::int64_t panel_width, std::int8_t* packed) {
   const std::int64_t groups = (head_size + 3) / 4;
-  float mean[kMaxInt8Head] = {}, centred[kMaxInt8Head];
+  float mean[kMaxHeadSize] = {}, centred[kMaxHeadSize];
   for (std::int64_t key = 0; key < keys; ++key) {
     for (std::int64_t k = 0; k < head_size; ++k) mean[k] += x[key * stride + k];
   }
@@ -103,7 +98,7 @@ void pack_int8_keys(const float* x, std::int64_t stride, std::int64_t keys, std:
     for (std::int64_t j = 0; j < count; ++j) {
       const float* key = x + (first + j) * stride;
       for (std::int64_t k = 0; k < head_size; ++k) centred[k] = key[k] - mean[k];
-      std::uint8_t bytes[kMaxInt8Head];
+      std::uint8_t bytes[kMaxHeadSize];
       quantize_rows({centred, head_size, 1, head_size, bytes, 4 * groups, scales + j});
       std::int32_t sum = 0;
       for (std::int64_t k = 0; k < 4 * groups; ++k) sum += bytes[k];

@@ -1,4 +1,4 @@
-// The softmax of a row of scores that come in blocks (Milakov & Gimelshein 2018, arXiv:1805.02867), for both
+// The softmax of a row of scores that come in blocks (Milakov & Gimelshein 2018, arXiv:1805.02867), for all
 // attentions.
 #pragma once
 
@@ -114,6 +114,14 @@ float softmax_block(const float* scores, std::int64_t visible, std::int64_t coun
 
 void scale_row(float* row, std::int64_t count, float factor) {
   for (std::int64_t j = 0; j < count; j += kWidth) store(row + j, load(row + j) * factor);
+}
+
+/// The mean of the values that a row has been weighted to.
+void finish_attention_row(const float* sums, std::int64_t head_size, const SoftmaxState& state, float* out) {
+  const float inverse = 1.0f / state.sum;
+  std::int64_t j = 0;
+  for (; j + kWidth <= head_size; j += kWidth) store(out + j, load(sums + j) * inverse);
+  for (; j < head_size; ++j) out[j] = sums[j] * inverse;
 }
 
 }  // namespace

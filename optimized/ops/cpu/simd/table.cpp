@@ -8,9 +8,22 @@ namespace i2i::cpu {
 #define I2I_STRING_OF(x) #x
 #define I2I_STRING(x) I2I_STRING_OF(x)
 
+namespace {
+
+#if defined(__AMX_TILE__)
+constexpr double kBf16Gain = 8;
+#elif defined(__AVX512BF16__)
+constexpr double kBf16Gain = 1.8;
+#else
+constexpr double kBf16Gain = 1;
+#endif
+
+}  // namespace
+
 const Kernels& I2I_TABLE(I2I_ISA)() {
   using namespace I2I_ISA;
   static constexpr Kernels kTable{I2I_STRING(I2I_ISA),
+                                  kBf16Gain,
                                   product,
                                   finish,
                                   group_norm_sums,
@@ -31,6 +44,11 @@ const Kernels& I2I_TABLE(I2I_ISA)() {
                                   pack_int8_values,
                                   int8_winograd_input,
                                   int8_winograd_output,
+                                  bf16_rows,
+                                  bf16_product,
+                                  bf16_attention,
+                                  pack_bf16_keys,
+                                  pack_bf16_values,
                                   multiply_add_chains,
                                   int8_dot_chains,
                                   read_memory};

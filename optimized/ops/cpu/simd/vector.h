@@ -12,7 +12,13 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AVX512VNNI__)
+#if defined(__AMX_TILE__)
+#define I2I_ISA amx
+#define I2I_VECTOR_BYTES 64
+#elif defined(__AVX512BF16__)
+#define I2I_ISA avx512bf16
+#define I2I_VECTOR_BYTES 64
+#elif defined(__AVX512VNNI__)
 #define I2I_ISA avx512vnni
 #define I2I_VECTOR_BYTES 64
 #elif defined(__AVX512F__)
@@ -172,6 +178,13 @@ void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, st
                       std::int64_t panel_width, std::int8_t* packed, float* scales);
 void int8_winograd_input(const Int8WinogradTiles& tiles);
 void int8_winograd_output(const Int8WinogradTiles& tiles);
+void bf16_rows(const Bf16Rows& rows);
+void bf16_product(const Bf16ProductBlock& block);
+void bf16_attention(const Bf16AttentionBlock& block);
+void pack_bf16_keys(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                    std::int64_t panel_width, std::uint16_t* packed);
+void pack_bf16_values(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
+                      std::int64_t panel_width, std::uint16_t* packed);
 double multiply_add_chains(std::int64_t rounds, float* sink);
 double int8_dot_chains(std::int64_t rounds, float* sink);
 void read_memory(const float* from, std::int64_t count, float* sink);

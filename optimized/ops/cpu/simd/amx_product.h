@@ -1,0 +1,127 @@
+// The products of narrow_product.h in AMX's tile registers: 16 rows by 64 bytes times 64 bytes by 16 columns in one
+// instruction (Intel 64 and IA-32 Architectures Optimization Reference Manual, chapter "Intel AMX"). Two tiles of rows
+// by two of columns fill four of the eight registers with sums, and each operand loaded is used twice.
+#pragma once
+
+#if defined(__AMX_TILE__)
+
+#include "optimized/ops/cpu/simd/narrow_product.h"
+
+namespace i2i::cpu::I2I_ISA {
+namespace {
+
+constexpr std::int64_t kTileRows = 16, kTileGroups = 16, kTileBytes = 64;
+
+/// What LDTILECFG reads: palette 1, all eight registers 16 rows of 64 bytes.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileShapes) == 64);
+
+/// This thread's tile registers in our shapes. Other libraries set and release theirs on the same threads, so it is
+/// asked each time: asking takes a twentieth of setting.
+inline void shape_tiles() {
+  static constexpr TileShapes kWanted;
+  TileShapes found;
+  _tile_storeconfig(&found);
+  if (std::memcmp(&found, &kWanted, sizeof found) != 0) _tile_loadconfig(&kWanted);
+}
+
+/// The last groups of a panel where they fill no tile, with zeros below: one tile for each 16 columns.
+struct PanelTail {
+  alignas(64) std::int8_t bytes[kMaxPanelWidth / 16][kTileGroups][kTileBytes];
+
+  PanelTail(const NarrowProductBlock& block, std::int64_t groups) {
+    if (groups == 0) return;
+    const std::int8_t* from = block.panel + (block.groups - groups) * 4 * block.panel_width;
+    for (std::int64_t tile = 0; tile < block.panel_width / 16; ++tile) {
+      for (std::int64_t g = 0; g < kTileGroups; ++g) {
+        if (g < groups) {
+          std::memcpy(bytes[tile][g], from + g * 4 * block.panel_width + tile * kTileBytes, kTileBytes);
+        } else {
+          std::memset(bytes[tile][g], 0, kTileBytes);
+        }
+      }
+    }
+  }
+};
+
+/// Sums of 16 * Down rows by 16 * Across columns in tile registers 0 to 3. `Dot::multiply<sum, a, w>` is the
+/// instruction, in assembly: g++'s intrinsic takes literals only.
+template <typename Dot, int Down, int Across>
+inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::int8_t* panel, std::int64_t panel_stride,
+                      std::int64_t whole, const std::int8_t (*tail)[kTileGroups][kTileBytes]) {
+  // Registers are named by constants: 2 * row + column for sums, 4 and 5 for rows, 6 and 7 for columns.
+  const auto step = [&](const std::int8_t* first, const std::int8_t* second, std::int64_t stride) {
+    _tile_loadd(4, a, a_stride);
+    _tile_loadd(6, first, stride);
+    Dot::template multiply<0, 4, 6>();
+    if constexpr (Across == 2) {
+      _tile_loadd(7, second, stride);
+      Dot::template multiply<1, 4, 7>();
+    }
+    if constexpr (Down == 2) {
+      _tile_loadd(5, a + kTileRows * a_stride, a_stride);
+      Dot::template multiply<2, 5, 6>();
+      if constexpr (Across == 2) Dot::template multiply<3, 5, 7>();
+    }
+    a += kTileBytes;
+  };
+  for (std::int64_t k = 0; k < whole; ++k, panel += kTileGroups * panel_stride) {
+    step(panel, panel + kTileBytes, panel_stride);
+  }
+  if (tail != nullptr) step(tail[0][0], tail[Across - 1][0], kTileBytes);
+}
+
+template <typename Dot, int Down, int Across>
+void amx_tiles(const typename Dot::Block& block, const TileOrigin& place, std::int64_t first_new,
+               const PanelTail* tail) {
+  _tile_zero(0);
+  if constexpr (Across == 2) _tile_zero(1);
+  if constexpr (Down == 2) _tile_zero(2);
+  if constexpr (Down == 2 && Across == 2) _tile_zero(3);
+  sum_tiles<Dot, Down, Across>(block.a + place.row * block.a_stride, block.a_stride, block.panel + 4 * place.column,
+                               4 * block.panel_width, block.groups / kTileGroups,
+                               tail == nullptr ? nullptr : tail->bytes + place.column / 16);
+  alignas(64) std::int32_t sums[Down * 16][Across * 16];
+  constexpr std::int64_t kStride = Across * kTileBytes;
+  _tile_stored(0, sums[0], kStride);
+  if constexpr (Across == 2) _tile_stored(1, sums[0] + 16, kStride);
+  if constexpr (Down == 2) _tile_stored(2, sums[16], kStride);
+  if constexpr (Down == 2 && Across == 2) _tile_stored(3, sums[16] + 16, kStride);
+  for (std::int64_t i = first_new; i < Down * 16; ++i) {
+    Dot::template keep<1, Across>(block, {place.row + i, place.column}, [&](int, int v) {
+      return Dot::total(block, place.column + v * kWidth, load_ints(sums[i] + v * kWidth));
+    });
+  }
+}
+
+template <typename Dot, int Down>
+void amx_rows(const typename Dot::Block& block, std::int64_t row, std::int64_t first_new, const PanelTail* tail) {
+  std::int64_t column = 0;
+  for (; column + 32 <= block.panel_width; column += 32) amx_tiles<Dot, Down, 2>(block, {row, column}, first_new, tail);
+  if (column < block.panel_width) amx_tiles<Dot, Down, 1>(block, {row, column}, first_new, tail);
+}
+
+/// The whole block; at least 16 rows. The last tile of rows that fill none begins earlier: what it computes anew is
+/// what stands there.
+template <typename Dot>
+void amx_product(const typename Dot::Block& block) {
+  shape_tiles();
+  const std::int64_t rest = block.groups % kTileGroups;
+  const PanelTail panel_tail(block, rest);
+  const PanelTail* tail = rest == 0 ? nullptr : &panel_tail;
+  std::int64_t row = 0;
+  for (; row + 32 <= block.rows; row += 32) amx_rows<Dot, 2>(block, row, 0, tail);
+  for (; row < block.rows; row += 16) {
+    const std::int64_t from = row + 16 <= block.rows ? row : block.rows - 16;
+    amx_rows<Dot, 1>(block, from, row - from, tail);
+  }
+}
+
+}  // namespace
+}  // namespace i2i::cpu::I2I_ISA
+
+#endif
