@@ -37,12 +37,27 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
       .flatten(2);
 }
 
-enum class Convolution { kDirect, kWinograd, kInt8, kWinogradInt8 };
+/// What products multiply.
+enum class Operands { kFloat32, kBf16, kInt8 };
+
+/// Bf16 has no operators of its own where the packed weight says it.
+std::string named(const std::string& name, Operands type) {
+  return name + (type == Operands::kInt8 ? "_int8" : type == Operands::kBf16 ? "_bf16" : "");
+}
+
+at::Tensor packed_as(const at::Tensor& weight, Operands type, bool geglu = false) {
+  if (type == Operands::kInt8) return ops::pack_weight_int8(weight, geglu);
+  return ops::pack_weight(type == Operands::kBf16 ? weight.to(at::kBFloat16) : weight, geglu);
+}
+
+enum class Convolution { kDirect, kBf16, kWinograd, kInt8, kWinogradInt8 };
 
 const char* name_of(Convolution how) {
   switch (how) {
     case Convolution::kDirect:
       return "conv2d";
+    case Convolution::kBf16:
+      return "conv2d_bf16";
     case Convolution::kWinograd:
       return "conv2d_winograd";
     case Convolution::kInt8:
@@ -63,14 +78,16 @@ KernelCase convolution(const std::string& layer, std::int64_t n, std::int64_t in
         const at::Tensor x = channels_last({n, in, side, side});
         const at::Tensor weight = at::randn({out, in, kernel, kernel}) / std::sqrt(static_cast<double>(in * kernel));
         const at::Tensor bias = at::randn({out}), y = at::empty_like(channels_last({n, out, side, side}));
-        const at::Tensor packed = how == Convolution::kInt8           ? ops::pack_weight_int8(weight)
-                                  : how == Convolution::kWinogradInt8 ? ops::pack_winograd_int8(weight)
-                                                                      : ops::pack_weight(weight);
+        const at::Tensor packed = how == Convolution::kWinogradInt8 ? ops::pack_winograd_int8(weight)
+                                  : how == Convolution::kInt8       ? packed_as(weight, Operands::kInt8)
+                                  : how == Convolution::kBf16       ? packed_as(weight, Operands::kBf16)
+                                                                    : packed_as(weight, Operands::kFloat32);
         const at::Tensor bias_row = bias.unsqueeze(0);
         return prepared(
             [=] {
               switch (how) {
                 case Convolution::kDirect:
+                case Convolution::kBf16:
                   return ops::conv2d(x, packed, bias_row, std::nullopt, kernel, 1, kernel / 2, false, y);
                 case Convolution::kWinograd:
                   return ops::conv2d_winograd(x, packed, bias_row, std::nullopt, false, y);
@@ -89,32 +106,32 @@ KernelCase convolution(const std::string& layer, std::int64_t n, std::int64_t in
 }
 
 KernelCase linear(const std::string& layer, std::int64_t rows, std::int64_t in, std::int64_t out, bool geglu,
-                  bool int8 = false) {
+                  Operands type = Operands::kFloat32) {
   const std::int64_t weight_rows = geglu ? 2 * out : out;
   const auto weights = static_cast<double>(in * weight_rows);
-  return {
-      int8 ? "linear_int8" : "linear", fmt::format("{} {} rows {}->{}{}", layer, rows, in, out, geglu ? " geglu" : ""),
-      2 * static_cast<double>(rows) * weights, kFloatBytes * (static_cast<double>(rows * (in + out)) + weights), [=] {
-        const at::Tensor x = at::randn({1, rows, in});
-        const at::Tensor weight = at::randn({weight_rows, in}) / std::sqrt(static_cast<double>(in));
-        const at::Tensor bias = at::randn({weight_rows}), y = at::empty({1, rows, out});
-        const at::Tensor packed = int8 ? ops::pack_weight_int8(weight, geglu) : ops::pack_weight(weight, geglu);
-        const auto activation = geglu ? ops::kGeglu : ops::kNone;
-        return prepared(
-            [=] {
-              if (int8) {
-                ops::linear_int8(x, packed, bias, std::nullopt, activation, y);
-              } else {
-                ops::linear(x, packed, bias, std::nullopt, activation, y);
-              }
-            },
-            y,
-            [geglu](const std::vector<at::Tensor>& given) {
-              const at::Tensor sums = at::linear(given[0], given[1], given[2]);
-              return geglu ? sums.chunk(2, -1)[0] * at::gelu(sums.chunk(2, -1)[1]) : sums;
-            },
-            {x, weight, bias});
-      }};
+  return {named("linear", type), fmt::format("{} {} rows {}->{}{}", layer, rows, in, out, geglu ? " geglu" : ""),
+          2 * static_cast<double>(rows) * weights, kFloatBytes * (static_cast<double>(rows * (in + out)) + weights),
+          [=] {
+            const at::Tensor x = at::randn({1, rows, in});
+            const at::Tensor weight = at::randn({weight_rows, in}) / std::sqrt(static_cast<double>(in));
+            const at::Tensor bias = at::randn({weight_rows}), y = at::empty({1, rows, out});
+            const at::Tensor packed = packed_as(weight, type, geglu);
+            const auto activation = geglu ? ops::kGeglu : ops::kNone;
+            return prepared(
+                [=] {
+                  if (type == Operands::kInt8) {
+                    ops::linear_int8(x, packed, bias, std::nullopt, activation, y);
+                  } else {
+                    ops::linear(x, packed, bias, std::nullopt, activation, y);
+                  }
+                },
+                y,
+                [geglu](const std::vector<at::Tensor>& given) {
+                  const at::Tensor sums = at::linear(given[0], given[1], given[2]);
+                  return geglu ? sums.chunk(2, -1)[0] * at::gelu(sums.chunk(2, -1)[1]) : sums;
+                },
+                {x, weight, bias});
+          }};
 }
 
 KernelCase group_norm(const std::string& layer, std::int64_t n, std::int64_t channels, std::int64_t side,
@@ -145,17 +162,19 @@ KernelCase layer_norm(const std::string& layer, std::int64_t rows, std::int64_t 
 }
 
 KernelCase self_attention(const std::string& layer, std::int64_t n, std::int64_t tokens, std::int64_t heads,
-                          std::int64_t head_size, bool int8 = false) {
+                          std::int64_t head_size, Operands type = Operands::kFloat32) {
   const std::int64_t width = heads * head_size;
-  return {int8 ? "self_attention_int8" : "self_attention",
+  return {named("self_attention", type),
           fmt::format("{} {} tokens {} heads of {} batch {}", layer, tokens, heads, head_size, n),
           4 * static_cast<double>(n * tokens * tokens * width),
           kFloatBytes * static_cast<double>(4 * n * tokens * width), [=] {
             const at::Tensor qkv = at::randn({n, tokens, 3 * width}), y = at::empty({n, tokens, width});
             return prepared(
                 [=] {
-                  if (int8) {
+                  if (type == Operands::kInt8) {
                     ops::self_attention_int8(qkv, heads, y);
+                  } else if (type == Operands::kBf16) {
+                    ops::self_attention_bf16(qkv, heads, y);
                   } else {
                     ops::self_attention(qkv, heads, false, y);
                   }
@@ -246,12 +265,12 @@ std::vector<KernelCase> kernel_cases() {
           convolution("vae", 1, 256, 256, 256, 3, Convolution::kWinograd),
           convolution("vae", 1, 512, 512, 64, 3, Convolution::kWinograd),
           convolution("scenes", 3, 96, 96, 16, 3, Convolution::kWinograd),
-          linear("sd15", 8192, 320, 320, false, true),
-          linear("sd15", 8192, 320, 1280, true, true),
-          linear("sd15", 2048, 640, 640, false, true),
-          linear("sd15", 512, 1280, 5120, true, true),
-          linear("sd15", 8192, 1280, 320, false, true),
-          linear("scenes", 192, 128, 512, true, true),
+          linear("sd15", 8192, 320, 320, false, Operands::kInt8),
+          linear("sd15", 8192, 320, 1280, true, Operands::kInt8),
+          linear("sd15", 2048, 640, 640, false, Operands::kInt8),
+          linear("sd15", 512, 1280, 5120, true, Operands::kInt8),
+          linear("sd15", 8192, 1280, 320, false, Operands::kInt8),
+          linear("scenes", 192, 128, 512, true, Operands::kInt8),
           convolution("sd15", 2, 320, 320, 64, 1, Convolution::kInt8),
           convolution("sd15", 2, 320, 320, 64, 3, Convolution::kInt8),
           convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kInt8),
@@ -262,6 +281,20 @@ std::vector<KernelCase> kernel_cases() {
           convolution("vae", 1, 128, 128, 256, 3, Convolution::kWinogradInt8),
           convolution("vae", 1, 512, 512, 64, 3, Convolution::kWinogradInt8),
           convolution("scenes", 3, 96, 96, 16, 3, Convolution::kWinogradInt8),
+          linear("sd15", 8192, 320, 320, false, Operands::kBf16),
+          linear("sd15", 8192, 320, 1280, true, Operands::kBf16),
+          linear("sd15", 2048, 640, 640, false, Operands::kBf16),
+          linear("sd15", 512, 1280, 5120, true, Operands::kBf16),
+          linear("sd15", 8192, 1280, 320, false, Operands::kBf16),
+          linear("scenes", 192, 128, 512, true, Operands::kBf16),
+          convolution("sd15", 2, 320, 320, 64, 1, Convolution::kBf16),
+          convolution("sd15", 2, 320, 320, 64, 3, Convolution::kBf16),
+          convolution("sd15", 2, 640, 640, 32, 3, Convolution::kBf16),
+          convolution("sd15", 2, 1280, 1280, 16, 3, Convolution::kBf16),
+          convolution("sd15", 2, 1280, 1280, 8, 3, Convolution::kBf16),
+          convolution("vae", 1, 128, 128, 256, 3, Convolution::kBf16),
+          convolution("vae", 1, 512, 512, 64, 3, Convolution::kBf16),
+          convolution("scenes", 3, 96, 96, 16, 3, Convolution::kBf16),
           group_norm("sd15", 2, 320, 64, 32),
           group_norm("vae", 1, 128, 512, 32),
           group_norm("scenes", 3, 96, 16, 16),
@@ -270,9 +303,13 @@ std::vector<KernelCase> kernel_cases() {
           self_attention("sd15", 2, 1024, 8, 80),
           self_attention("sdxl", 2, 1024, 10, 64),
           self_attention("scenes", 3, 64, 4, 32),
-          self_attention("sd15", 2, 4096, 8, 40, true),
-          self_attention("sd15", 2, 1024, 8, 80, true),
-          self_attention("scenes", 3, 64, 4, 32, true),
+          self_attention("sd15", 2, 4096, 8, 40, Operands::kInt8),
+          self_attention("sd15", 2, 1024, 8, 80, Operands::kInt8),
+          self_attention("scenes", 3, 64, 4, 32, Operands::kInt8),
+          self_attention("sd15", 2, 4096, 8, 40, Operands::kBf16),
+          self_attention("sd15", 2, 1024, 8, 80, Operands::kBf16),
+          self_attention("vae", 1, 4096, 1, 512, Operands::kBf16),
+          self_attention("scenes", 3, 64, 4, 32, Operands::kBf16),
           cross_attention("sd15", 2, 4096, 77, 8, 40),
           cross_attention("sdxl", 2, 1024, 77, 20, 64),
           guided_step("sd15", 64),

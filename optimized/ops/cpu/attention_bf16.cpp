@@ -16,15 +16,16 @@ namespace {
 
 /// Where one head's packed keys and values lie, and how many of them are visited at a time.
 struct HeadLayout {
-  std::int64_t keys, head_size, key_panel, value_panel, value_width, key_words, words;
+  std::int64_t keys, head_size, key_depth, key_panel, value_panel, value_width, key_words, words;
 
-  HeadLayout(std::int64_t key_count, std::int64_t size)
+  HeadLayout(const Kernels& use, std::int64_t key_count, std::int64_t size)
       : keys(key_count),
         head_size(size),
+        key_depth(round_up(size, use.bf16_depth_step)),
         key_panel(std::max<std::int64_t>(32, panel_width_for(key_count) / 32 * 32)),
         value_panel(panel_width_for(size)),
         value_width(round_up(size, value_panel)),
-        key_words(round_up(key_count, key_panel) * round_up(size, 2)),
+        key_words(round_up(key_count, key_panel) * key_depth),
         words(round_up(key_words + value_width * round_up(key_count, 2), 32)) {
     TORCH_CHECK(size <= kMaxHeadSize, "attention in bfloat16: heads of ", size, ", at most ", kMaxHeadSize, " fit");
   }
@@ -47,7 +48,7 @@ struct Queries {
 
 void pack_head(const Kernels& use, const HeadLayout& layout, const float* key, const float* value, std::int64_t stride,
                std::uint16_t* packed) {
-  use.pack_bf16_keys(key, stride, layout.keys, layout.head_size, layout.key_panel, packed);
+  use.pack_bf16_keys(key, stride, layout.keys, layout.head_size, layout.key_depth, layout.key_panel, packed);
   use.pack_bf16_values(value, stride, layout.keys, layout.head_size, layout.value_panel, packed + layout.key_words);
 }
 
@@ -58,6 +59,7 @@ void attend(const Kernels& use, const HeadLayout& layout, const std::uint16_t* p
   block.query_stride = queries.stride;
   block.queries = count;
   block.head_size = layout.head_size;
+  block.key_depth = layout.key_depth;
   block.keys = layout.keys;
   block.packed_keys = packed;
   block.packed_values = packed + layout.key_words;
@@ -100,8 +102,8 @@ void self_attention_bf16(const at::Tensor& qkv, std::int64_t heads, const at::Te
   const std::int64_t width = y.width, images = x.images, tokens = x.count / images;
   TORCH_CHECK(x.width == 3 * width && x.count == y.count && width % heads == 0, "self_attention_bf16: ", qkv.sizes(),
               " to ", out.sizes(), " with ", heads, " heads");
-  const HeadLayout layout(tokens, width / heads);
   const Kernels& use = kernels();
+  const HeadLayout layout(use, tokens, width / heads);
   auto* packed = reinterpret_cast<std::uint16_t*>(thread_scratch(0, images * heads * layout.words / 2));
   for_each_task(images * heads, static_cast<double>(x.count * width), [&](std::int64_t task) {
     const float* key = x.data + task / heads * tokens * x.width + task % heads * layout.head_size + width;
@@ -115,7 +117,7 @@ at::Tensor pack_key_value_bf16(const at::Tensor& key_value, std::int64_t heads) 
   const at::Tensor floats = key_value.to(at::kFloat);
   const Rows x = rows_of(floats, "pack_key_value");
   const std::int64_t width = x.width / 2, images = x.images, keys = x.count / images;
-  const HeadLayout layout(keys, width / heads);
+  const HeadLayout layout(kernels(), keys, width / heads);
   at::Tensor packed = at::empty({images, heads, layout.words}, at::kBFloat16);
   auto* target = static_cast<std::uint16_t*>(packed.data_ptr());
   for (std::int64_t task = 0; task < images * heads; ++task) {
@@ -129,7 +131,7 @@ void cross_attention_bf16(const at::Tensor& query, const at::Tensor& key_value, 
                           const at::Tensor& out) {
   const Rows x = rows_of(query, "cross_attention query"), y = rows_of(out, "cross_attention out");
   const std::int64_t sets = key_value.size(0);
-  const HeadLayout layout(keys, y.width / heads);
+  const HeadLayout layout(kernels(), keys, y.width / heads);
   TORCH_CHECK(x.width == y.width && x.count == y.count && x.images % sets == 0 && key_value.size(1) == heads &&
                   key_value.size(2) == layout.words,
               "cross_attention: ", query.sizes(), " against ", key_value.sizes(), " to ", out.sizes());

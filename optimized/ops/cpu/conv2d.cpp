@@ -1,7 +1,8 @@
 // Convolution as a product whose row pointers are shifted pixels (no im2col buffer): one segment per tap of the window.
 // Padding points at zeros, stride and nearest-neighbour upsampling only change which pixel a pointer names. In
 // bfloat16 and in bytes the same pointers say what to gather and round.
-#include "optimized/ops/cpu/narrow_product.h"
+#include "optimized/ops/cpu/bf16_product.h"
+#include "optimized/ops/cpu/int8_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
@@ -24,7 +25,7 @@ std::vector<std::int64_t> taps_of_axis(std::int64_t out, std::int64_t in, std::i
   return taps;
 }
 
-/// @param run  run(product, fill): run_product_of_any_type or run_narrow_product
+/// @param run  run(product, fill): run_product_of_any_type or run_int8_product
 template <typename Run>
 void convolve(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
               const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
@@ -103,7 +104,7 @@ void conv2d_int8(const at::Tensor& input, const at::Tensor& weight, const Option
                  const OptionalTensor& residual, std::int64_t kernel, std::int64_t stride, std::int64_t pad_before,
                  bool upsample, const at::Tensor& out) {
   convolve(input, weight, bias, residual, kernel, stride, pad_before, upsample, out,
-           [](const Product& product, const auto& fill) { run_narrow_product<Int8Form>(product, fill); });
+           [](const Product& product, const auto& fill) { run_int8_product(product, fill); });
 }
 
 }  // namespace i2i::cpu

@@ -187,7 +187,9 @@ struct NarrowProductBlock {
   std::int64_t columns = kMaxPanelWidth;  ///< that are wanted of the panel's; others may hold anything
   float* c = nullptr;
   std::int64_t c_stride = 0;
-  bool accumulate = false;  ///< add to what c holds; not with bytes
+  bool accumulate = false;            ///< add to what c holds; not with bytes
+  const std::int8_t* next = nullptr;  ///< what the products after this one read, null where none is known
+  std::int64_t next_bytes = 0;        ///< of it that the second-level cache should hold when this one is done
 };
 constexpr std::int64_t kRowSlack = 64;
 
@@ -260,7 +262,8 @@ struct Bf16AttentionBlock {
   std::int64_t queries = 0;
   std::int64_t head_size = 0;
   std::int64_t keys = 0;
-  const std::uint16_t* packed_keys = nullptr;    ///< panels of keys: [panels, pairs of channels, key_panel, 2]
+  std::int64_t key_depth = 0;                    ///< head size, rounded up to Kernels::bf16_depth_step
+  const std::uint16_t* packed_keys = nullptr;    ///< panels of keys: [panels, key_depth / 2, key_panel, 2]
   const std::uint16_t* packed_values = nullptr;  ///< panels of channels: [panels, pairs of keys, value_panel, 2]
   std::int64_t key_panel = 0;
   std::int64_t value_panel = 0;
@@ -303,6 +306,10 @@ constexpr bool int8_winograd_plane_vanishes(int plane) { return plane / 4 == 2 |
 
 struct Kernels {
   const char* name;
+  /// Products of bfloat16 take this many of the depth at once: packing that much, the last ones zero, saves them a
+  /// copy.
+  std::int64_t bf16_depth_step;
+  std::int64_t bf16_block_rows;  ///< that share one pass over the weights: as many as the second-level cache holds
   double bf16_gain;  ///< products of bfloat16 over those of float32, roughly: 1 where the processor has none of its own
   void (*product)(const ProductBlock&);
   void (*finish)(const FinishBlock&);
@@ -333,7 +340,7 @@ struct Kernels {
   void (*bf16_product)(const Bf16ProductBlock&);
   void (*bf16_attention)(const Bf16AttentionBlock&);
   void (*pack_bf16_keys)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
-                         std::int64_t panel_width, std::uint16_t* packed);
+                         std::int64_t key_depth, std::int64_t panel_width, std::uint16_t* packed);
   void (*pack_bf16_values)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
                            std::int64_t panel_width, std::uint16_t* packed);
   double (*multiply_add_chains)(std::int64_t rounds, float* sink);  ///< @return operations done

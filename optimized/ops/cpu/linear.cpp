@@ -1,12 +1,13 @@
 // out = act(input weight^T + bias) + residual, one product with its finishing pass, in fp32, bfloat16 or bytes.
-#include "optimized/ops/cpu/narrow_product.h"
+#include "optimized/ops/cpu/bf16_product.h"
+#include "optimized/ops/cpu/int8_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
 
 namespace i2i::cpu {
 namespace {
 
-/// @param run  run(product, fill): run_product_of_any_type or run_narrow_product
+/// @param run  run(product, fill): run_product_of_any_type or run_int8_product
 template <typename Run>
 void multiply(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
               const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out, const Run& run) {
@@ -45,7 +46,7 @@ void linear(const at::Tensor& input, const at::Tensor& weight, const OptionalTen
 void linear_int8(const at::Tensor& input, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, std::int64_t activation, const at::Tensor& out) {
   multiply(input, weight, bias, residual, activation, out,
-           [](const Product& product, const auto& fill) { run_narrow_product<Int8Form>(product, fill); });
+           [](const Product& product, const auto& fill) { run_int8_product(product, fill); });
 }
 
 }  // namespace i2i::cpu

@@ -48,11 +48,24 @@ struct PanelTail {
   }
 };
 
+/// Lines that come to the second-level cache meanwhile, so many with each step.
+struct Ahead {
+  const std::int8_t* at;
+  std::int64_t lines;
+
+  /// @param steps  of the whole block
+  Ahead(const NarrowProductBlock& block, std::int64_t steps)
+      : at(block.next), lines(block.next == nullptr ? 0 : (block.next_bytes / kTileBytes + steps - 1) / steps) {}
+  void step() {
+    for (std::int64_t line = 0; line < lines; ++line, at += kTileBytes) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 /// Sums of 16 * Down rows by 16 * Across columns in tile registers 0 to 3. `Dot::multiply<sum, a, w>` is the
 /// instruction, in assembly: g++'s intrinsic takes literals only.
 template <typename Dot, int Down, int Across>
 inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::int8_t* panel, std::int64_t panel_stride,
-                      std::int64_t whole, const std::int8_t (*tail)[kTileGroups][kTileBytes]) {
+                      std::int64_t whole, const std::int8_t (*tail)[kTileGroups][kTileBytes], Ahead& ahead) {
   // Registers are named by constants: 2 * row + column for sums, 4 and 5 for rows, 6 and 7 for columns.
   const auto step = [&](const std::int8_t* first, const std::int8_t* second, std::int64_t stride) {
     _tile_loadd(4, a, a_stride);
@@ -68,6 +81,7 @@ inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::i
       if constexpr (Across == 2) Dot::template multiply<3, 5, 7>();
     }
     a += kTileBytes;
+    ahead.step();
   };
   for (std::int64_t k = 0; k < whole; ++k, panel += kTileGroups * panel_stride) {
     step(panel, panel + kTileBytes, panel_stride);
@@ -75,34 +89,70 @@ inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::i
   if (tail != nullptr) step(tail[0][0], tail[Across - 1][0], kTileBytes);
 }
 
-template <typename Dot, int Down, int Across>
-void amx_tiles(const typename Dot::Block& block, const TileOrigin& place, std::int64_t first_new,
-               const PanelTail* tail) {
+/// The sums of registers 0 to 3 from or to memory. @param stride  bytes from row to row
+template <int Down, int Across>
+inline void load_sums(const void* from, std::int64_t stride) {
+  const auto* bytes = static_cast<const std::uint8_t*>(from);
+  _tile_loadd(0, bytes, stride);
+  if constexpr (Across == 2) _tile_loadd(1, bytes + kTileBytes, stride);
+  if constexpr (Down == 2) _tile_loadd(2, bytes + kTileRows * stride, stride);
+  if constexpr (Down == 2 && Across == 2) _tile_loadd(3, bytes + kTileRows * stride + kTileBytes, stride);
+}
+template <int Down, int Across>
+inline void store_sums(void* to, std::int64_t stride) {
+  auto* bytes = static_cast<std::uint8_t*>(to);
+  _tile_stored(0, bytes, stride);
+  if constexpr (Across == 2) _tile_stored(1, bytes + kTileBytes, stride);
+  if constexpr (Down == 2) _tile_stored(2, bytes + kTileRows * stride, stride);
+  if constexpr (Down == 2 && Across == 2) _tile_stored(3, bytes + kTileRows * stride + kTileBytes, stride);
+}
+template <int Down, int Across>
+inline void clear_sums() {
   _tile_zero(0);
   if constexpr (Across == 2) _tile_zero(1);
   if constexpr (Down == 2) _tile_zero(2);
   if constexpr (Down == 2 && Across == 2) _tile_zero(3);
-  sum_tiles<Dot, Down, Across>(block.a + place.row * block.a_stride, block.a_stride, block.panel + 4 * place.column,
-                               4 * block.panel_width, block.groups / kTileGroups,
-                               tail == nullptr ? nullptr : tail->bytes + place.column / 16);
+}
+
+template <typename Dot, int Down, int Across>
+void amx_tiles(const typename Dot::Block& block, const TileOrigin& origin, std::int64_t first_new,
+               const PanelTail* tail, Ahead& ahead) {
+  const auto sum = [&] {
+    sum_tiles<Dot, Down, Across>(block.a + origin.row * block.a_stride, block.a_stride, block.panel + 4 * origin.column,
+                                 4 * block.panel_width, block.groups / kTileGroups,
+                                 tail == nullptr ? nullptr : tail->bytes + origin.column / 16, ahead);
+  };
+  if constexpr (Dot::kTilesAreResults) {
+    if (first_new == 0) {
+      float* c = block.c + origin.row * block.c_stride + origin.column;
+      if (block.accumulate) {
+        load_sums<Down, Across>(c, 4 * block.c_stride);
+      } else {
+        clear_sums<Down, Across>();
+      }
+      sum();
+      return store_sums<Down, Across>(c, 4 * block.c_stride);
+    }
+  }
+  clear_sums<Down, Across>();
+  sum();
   alignas(64) std::int32_t sums[Down * 16][Across * 16];
-  constexpr std::int64_t kStride = Across * kTileBytes;
-  _tile_stored(0, sums[0], kStride);
-  if constexpr (Across == 2) _tile_stored(1, sums[0] + 16, kStride);
-  if constexpr (Down == 2) _tile_stored(2, sums[16], kStride);
-  if constexpr (Down == 2 && Across == 2) _tile_stored(3, sums[16] + 16, kStride);
+  store_sums<Down, Across>(sums, sizeof sums[0]);
   for (std::int64_t i = first_new; i < Down * 16; ++i) {
-    Dot::template keep<1, Across>(block, {place.row + i, place.column}, [&](int, int v) {
-      return Dot::total(block, place.column + v * kWidth, load_ints(sums[i] + v * kWidth));
+    Dot::template keep<1, Across>(block, {origin.row + i, origin.column}, [&](int, int v) {
+      return Dot::total(block, origin.column + v * kWidth, load_ints(sums[i] + v * kWidth));
     });
   }
 }
 
 template <typename Dot, int Down>
-void amx_rows(const typename Dot::Block& block, std::int64_t row, std::int64_t first_new, const PanelTail* tail) {
+void amx_rows(const typename Dot::Block& block, std::int64_t row, std::int64_t first_new, const PanelTail* tail,
+              Ahead& ahead) {
   std::int64_t column = 0;
-  for (; column + 32 <= block.panel_width; column += 32) amx_tiles<Dot, Down, 2>(block, {row, column}, first_new, tail);
-  if (column < block.panel_width) amx_tiles<Dot, Down, 1>(block, {row, column}, first_new, tail);
+  for (; column + 32 <= block.panel_width; column += 32) {
+    amx_tiles<Dot, Down, 2>(block, {row, column}, first_new, tail, ahead);
+  }
+  if (column < block.panel_width) amx_tiles<Dot, Down, 1>(block, {row, column}, first_new, tail, ahead);
 }
 
 /// The whole block; at least 16 rows. The last tile of rows that fill none begins earlier: what it computes anew is
@@ -113,11 +163,13 @@ void amx_product(const typename Dot::Block& block) {
   const std::int64_t rest = block.groups % kTileGroups;
   const PanelTail panel_tail(block, rest);
   const PanelTail* tail = rest == 0 ? nullptr : &panel_tail;
+  const std::int64_t tiles = (block.rows + 31) / 32 * ((block.panel_width + 31) / 32);
+  Ahead ahead(block, tiles * ((block.groups + kTileGroups - 1) / kTileGroups));
   std::int64_t row = 0;
-  for (; row + 32 <= block.rows; row += 32) amx_rows<Dot, 2>(block, row, 0, tail);
+  for (; row + 32 <= block.rows; row += 32) amx_rows<Dot, 2>(block, row, 0, tail, ahead);
   for (; row < block.rows; row += 16) {
     const std::int64_t from = row + 16 <= block.rows ? row : block.rows - 16;
-    amx_rows<Dot, 1>(block, from, row - from, tail);
+    amx_rows<Dot, 1>(block, from, row - from, tail, ahead);
   }
 }
 

@@ -49,6 +49,7 @@ struct Bf16Dot {
   }
 
 #if defined(__AMX_TILE__)
+  static constexpr bool kTilesAreResults = true;
   template <int sum, int a, int w>
   static void multiply() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(w));

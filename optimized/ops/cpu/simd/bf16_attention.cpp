@@ -13,7 +13,7 @@ std::int64_t round_up_to(std::int64_t value, std::int64_t step) { return (value 
 }  // namespace
 
 void bf16_attention(const Bf16AttentionBlock& block) {
-  const std::int64_t values = block.value_width, pairs = (block.keys + 1) / 2, groups = (block.head_size + 1) / 2;
+  const std::int64_t values = block.value_width, pairs = (block.keys + 1) / 2, groups = block.key_depth / 2;
   const std::int64_t query_stride = round_up_to(block.head_size, kStep);
   SoftmaxState states[kBlockRows];
   bf16_rows({block.query, block.query_stride, block.queries, block.head_size, block.rounded, query_stride});
@@ -59,11 +59,11 @@ void bf16_attention(const Bf16AttentionBlock& block) {
   }
 }
 
-/// Keys as columns, pairs of channels side by side; missing keys and an odd channel's partner are zero.
+/// Keys as columns, pairs of channels side by side; missing keys and channels are zero.
 void pack_bf16_keys(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
-                    std::int64_t panel_width, std::uint16_t* packed) {
-  const std::int64_t groups = (head_size + 1) / 2;
-  std::uint16_t key[kMaxHeadSize];
+                    std::int64_t key_depth, std::int64_t panel_width, std::uint16_t* packed) {
+  const std::int64_t groups = key_depth / 2;
+  std::uint16_t key[kMaxHeadSize];  // zero up to kBf16RowStep bytes
   for (std::int64_t first = 0; first < keys; first += panel_width, packed += 2 * groups * panel_width) {
     for (std::int64_t j = 0; j < panel_width; ++j) {
       if (first + j < keys) {

@@ -88,6 +88,7 @@ struct ByteDot : IntegerDot {
   }
 
 #if defined(__AMX_TILE__)
+  static constexpr bool kTilesAreResults = false;
   template <int sum, int a, int w>
   static void multiply() {
     asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(w));

@@ -11,10 +11,13 @@ namespace i2i::cpu {
 namespace {
 
 #if defined(__AMX_TILE__)
+constexpr std::int64_t kBf16DepthStep = 32, kBf16BlockRows = 192;  // with at least 2 MB of second-level cache
 constexpr double kBf16Gain = 8;
 #elif defined(__AVX512BF16__)
+constexpr std::int64_t kBf16DepthStep = 2, kBf16BlockRows = 96;
 constexpr double kBf16Gain = 1.8;
 #else
+constexpr std::int64_t kBf16DepthStep = 2, kBf16BlockRows = 96;
 constexpr double kBf16Gain = 1;
 #endif
 
@@ -23,6 +26,8 @@ constexpr double kBf16Gain = 1;
 const Kernels& I2I_TABLE(I2I_ISA)() {
   using namespace I2I_ISA;
   static constexpr Kernels kTable{I2I_STRING(I2I_ISA),
+                                  kBf16DepthStep,
+                                  kBf16BlockRows,
                                   kBf16Gain,
                                   product,
                                   finish,
