@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "harness/operator_work.h"
 #include "optimized/ops.h"
 
 namespace i2i {
@@ -36,9 +37,6 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
       .transpose(1, 2)
       .flatten(2);
 }
-
-/// What products multiply.
-enum class Operands { kFloat32, kBf16, kInt8 };
 
 /// Bf16 has no operators of its own where the packed weight says it.
 std::string named(const std::string& name, Operands type) {

@@ -77,13 +77,13 @@ double winograd_int8_products(Inputs in) {
   return 2 * 16 * tiles * static_cast<double>(out.size(1) * channels_of(in[0].toTensor()));
 }
 
-double self_attention_int8(Inputs in) {  // qkv, heads, out
+double self_attention_in_full(Inputs in) {  // qkv, heads, out
   const at::Tensor& out = in[2].toTensor();
   return 4 * elements(out) * rows_of(out) / static_cast<double>(out.size(0));
 }
 
 /// Weights and values are words, and a product of words takes the place of two of bytes.
-double self_attention_int8_products(Inputs in) { return 1.5 * self_attention_int8(in); }
+double self_attention_int8_products(Inputs in) { return 1.5 * self_attention_in_full(in); }
 
 double cross_attention(Inputs in) {  // query, key_value, keys, heads, out
   return 4 * elements(in[4].toTensor()) * static_cast<double>(in[2].toInt());
@@ -140,10 +140,10 @@ double like_first(Inputs in) { return elements(in[0].toTensor()); }
 struct Operator {
   std::string_view name;
   const char* kind;
-  double (*flops)(Inputs);               ///< null: not known
-  double (*executed)(Inputs) = nullptr;  ///< where the method does less than the formula
-  double (*returned)(Inputs) = nullptr;  ///< elements that the call writes to memory it was not given
-  bool int8 = false;                     ///< its products are of bytes
+  double (*flops)(Inputs);                 ///< null: not known
+  double (*executed)(Inputs) = nullptr;    ///< where the method does less than the formula
+  double (*returned)(Inputs) = nullptr;    ///< elements that the call writes to memory it was not given
+  Operands operands = Operands::kFloat32;  ///< unless its weight is bfloat16
 };
 
 constexpr const char *kLinear = "linear", *kConvolution = "convolution", *kAttention = "attention",
@@ -151,13 +151,15 @@ constexpr const char *kLinear = "linear", *kConvolution = "convolution", *kAtten
 
 constexpr Operator kOperators[] = {
     {"i2i::linear", kLinear, linear},
-    {"i2i::linear_int8", kLinear, linear, nullptr, nullptr, true},
+    {"i2i::linear_int8", kLinear, linear, nullptr, nullptr, Operands::kInt8},
     {"i2i::conv2d", kConvolution, conv2d},
-    {"i2i::conv2d_int8", kConvolution, conv2d, nullptr, nullptr, true},
+    {"i2i::conv2d_int8", kConvolution, conv2d, nullptr, nullptr, Operands::kInt8},
     {"i2i::conv2d_winograd", kConvolution, conv2d_winograd, winograd_products},
-    {"i2i::conv2d_winograd_int8", kConvolution, conv2d_winograd, winograd_int8_products, nullptr, true},
+    {"i2i::conv2d_winograd_int8", kConvolution, conv2d_winograd, winograd_int8_products, nullptr, Operands::kInt8},
     {"i2i::self_attention", kAttention, self_attention},
-    {"i2i::self_attention_int8", kAttention, self_attention_int8, self_attention_int8_products, nullptr, true},
+    {"i2i::self_attention_bf16", kAttention, self_attention_in_full, nullptr, nullptr, Operands::kBf16},
+    {"i2i::self_attention_int8", kAttention, self_attention_in_full, self_attention_int8_products, nullptr,
+     Operands::kInt8},
     {"i2i::cross_attention", kAttention, cross_attention},
     {"i2i::pack_key_value", kAttention, nullptr},
     {"i2i::group_norm_silu", kNormalization, nothing},
@@ -202,7 +204,9 @@ OperatorWork work_of(std::string_view name, Inputs inputs) {
   work.bytes = bytes_of(inputs);
   if (found->returned != nullptr)
     work.bytes += found->returned(inputs) * static_cast<double>(inputs[0].toTensor().element_size());
-  work.int8 = found->int8;
+  const bool bf16_weight =
+      inputs.size() > 1 && inputs[1].isTensor() && inputs[1].toTensor().scalar_type() == at::kBFloat16;
+  work.operands = bf16_weight ? Operands::kBf16 : found->operands;
   return work;
 }
 

@@ -9,11 +9,14 @@
 
 namespace i2i {
 
+/// What an operator's products multiply.
+enum class Operands { kFloat32, kBf16, kInt8 };
+
 struct OperatorWork {
   double flops = 0;           ///< products and sums of the formula, as two; matrix products and convolutions only
   double executed_flops = 0;  ///< the same, but of the method: Winograd's F(4x4, 3x3) is left with 36 products of 144
   double bytes = 0;           ///< inputs and outputs, each once
-  bool int8 = false;          ///< its products are of bytes
+  Operands operands = Operands::kFloat32;
 };
 
 /// "convolution", "linear", "attention", "normalization" or "other": what makes two implementations' operators

@@ -63,8 +63,9 @@ std::string profile_text(const OperatorTimes& times, const Roofline& roofline) {
     return all;
   };
   std::string text = fmt::format(
-      "  this machine, {} thread{}: {:.0f} GFLOP/s in float32, {} {:.1f} GB/s from memory\n", roofline.threads,
+      "  this machine, {} thread{}: {:.0f} GFLOP/s in float32, {} {} {:.1f} GB/s from memory\n", roofline.threads,
       roofline.threads == 1 ? "" : "s", roofline.fp32_gflops,
+      roofline.bf16_gflops > 0 ? fmt::format("{:.0f} in bfloat16,", roofline.bf16_gflops) : "no products of bfloat16,",
       roofline.int8_gops > 0 ? fmt::format("{:.0f} GOP/s in int8,", roofline.int8_gops) : "no int8 dot products,",
       roofline.gigabytes_per_s);
   text += table("stage", lines(stages), total);

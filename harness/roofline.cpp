@@ -44,7 +44,9 @@ Roofline measure_roofline() {
   roofline.fp32_gflops =
       best_rate(threads, [&](std::int64_t task) { return kernels.multiply_add_chains(kChainRounds, sink(task)); });
   roofline.int8_gops =
-      best_rate(threads, [&](std::int64_t task) { return kernels.int8_dot_chains(kChainRounds, sink(task)); });
+      best_rate(threads, [&](std::int64_t task) { return kernels.int8_dot_chains(kChainRounds / 4, sink(task)); });
+  roofline.bf16_gflops =
+      best_rate(threads, [&](std::int64_t task) { return kernels.bf16_dot_chains(kChainRounds / 4, sink(task)); });
   const std::unique_ptr<float[]> memory(new float[kFloats]());
   const std::int64_t share = kFloats / threads;
   roofline.gigabytes_per_s = best_rate(threads, [&](std::int64_t task) {
@@ -55,7 +57,9 @@ Roofline measure_roofline() {
 }
 
 double least_ms(const Roofline& roofline, const OperatorWork& work) {
-  const double peak = work.int8 && roofline.int8_gops > 0 ? roofline.int8_gops : roofline.fp32_gflops;
+  double peak = roofline.fp32_gflops;
+  if (work.operands == Operands::kInt8 && roofline.int8_gops > 0) peak = roofline.int8_gops;
+  if (work.operands == Operands::kBf16 && roofline.bf16_gflops > 0) peak = roofline.bf16_gflops;
   return std::max(work.executed_flops / peak, work.bytes / roofline.gigabytes_per_s) / 1e6;
 }
 

@@ -9,7 +9,8 @@ namespace i2i {
 struct Roofline {
   int threads = 1;
   double fp32_gflops = 0;      ///< fused multiply-adds, two operations each
-  double int8_gops = 0;        ///< products and sums of the processor's int8 dot product; 0 where it has none
+  double bf16_gflops = 0;      ///< the same of the processor's bfloat16 products; 0 where it has none
+  double int8_gops = 0;        ///< products and sums of the processor's products of bytes; 0 where it has none
   double gigabytes_per_s = 0;  ///< read from memory
 };
 

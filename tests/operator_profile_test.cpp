@@ -107,7 +107,7 @@ TEST(Arithmetic, OfWinogradIsCountedByFormulaAndByMethod) {
   EXPECT_EQ(work.flops, 2.0 * 2 * 10 * 8 * 9 * 32 * 16);
   EXPECT_EQ(work.executed_flops, 2.0 * 2 * (3 * 2) * 36 * 32 * 16) << "three rows of tiles of four for ten pixels";
   EXPECT_EQ(work.bytes, static_cast<double>(x.nbytes() + weight.nbytes() + bias.nbytes() + out.nbytes()));
-  EXPECT_FALSE(work.int8);
+  EXPECT_EQ(work.operands, Operands::kFloat32);
 
   const at::Tensor large = at::empty({2, 16, 20, 16}).contiguous(at::MemoryFormat::ChannelsLast);
   const OperatorWork enlarged =
@@ -131,13 +131,25 @@ TEST(Arithmetic, OfBytesIsHeldToTheRooflineOfBytes) {
       work_of("i2i::conv2d_winograd_int8", std::vector<c10::IValue>{x, weight, bias, {}, false, out});
   EXPECT_EQ(conv.flops, 2.0 * 2 * 10 * 7 * 9 * 32 * 16);
   EXPECT_EQ(conv.executed_flops, 2.0 * 2 * (5 * 4) * 16 * 32 * 16) << "four columns of tiles of two for seven pixels";
-  EXPECT_TRUE(conv.int8);
+  EXPECT_EQ(conv.operands, Operands::kInt8);
 
   const at::Tensor qkv = at::randn({2, 10, 3 * 8}), attended = at::empty({2, 10, 8});
   const OperatorWork attention = work_of("i2i::self_attention_int8", std::vector<c10::IValue>{qkv, 2, attended});
   EXPECT_EQ(attention.flops, 2.0 * (2 * 10 * 10 * 8) * 2);
   EXPECT_EQ(attention.executed_flops, 1.5 * attention.flops) << "words count twice";
-  EXPECT_TRUE(attention.int8) << "although no tensor that it is given is of bytes";
+  EXPECT_EQ(attention.operands, Operands::kInt8) << "although no tensor that it is given is of bytes";
+}
+
+TEST(Arithmetic, OfBfloat16IsKnownByItsWeight) {
+  const at::Tensor x = at::randn({2, 5, 8}), out = at::empty({2, 5, 6});
+  const at::Tensor weight = ops::pack_weight(at::randn({6, 8}).to(at::kBFloat16));
+  const OperatorWork work = work_of("i2i::linear", std::vector<c10::IValue>{x, weight, {}, {}, 0, out});
+  EXPECT_EQ(work.flops, 2.0 * 10 * 8 * 6);
+  EXPECT_EQ(work.operands, Operands::kBf16);
+  const at::Tensor qkv = at::randn({2, 10, 3 * 8}), attended = at::empty({2, 10, 8});
+  const OperatorWork attention = work_of("i2i::self_attention_bf16", std::vector<c10::IValue>{qkv, 2, attended});
+  EXPECT_EQ(attention.flops, 2.0 * (2 * 10 * 10 * 8) * 2);
+  EXPECT_EQ(attention.operands, Operands::kBf16);
 }
 
 TEST(Times, EveryProductInBytesIsKnown) {
@@ -183,7 +195,11 @@ TEST(RooflineOfThisMachine, IsMeasuredForEveryInstructionSet) {
     EXPECT_LT(roofline.fp32_gflops, 1000.0 * roofline.threads) << name << ": the loop was optimised away";
     EXPECT_GT(roofline.gigabytes_per_s, 0.1) << name;
     EXPECT_LT(roofline.gigabytes_per_s, 1000) << name;
-    EXPECT_LT(roofline.int8_gops, 4000.0 * roofline.threads) << name;
+    EXPECT_LT(roofline.int8_gops, 20000.0 * roofline.threads) << name;
+    EXPECT_LT(roofline.bf16_gflops, 10000.0 * roofline.threads) << name;
+    if (std::string_view(name) == "amx") {
+      EXPECT_GT(roofline.bf16_gflops, 2 * roofline.fp32_gflops);
+    }
   }
   cpu::choose_instruction_set("");
 }
@@ -192,10 +208,12 @@ TEST(LeastTime, IsTheLongerOfArithmeticAndMemory) {
   Roofline roofline;
   roofline.fp32_gflops = 100;
   roofline.int8_gops = 400;
+  roofline.bf16_gflops = 200;
   roofline.gigabytes_per_s = 10;
-  EXPECT_DOUBLE_EQ(least_ms(roofline, {9e9, 1e9, 1e6, false}), 10) << "the method's arithmetic, not the formula's";
-  EXPECT_DOUBLE_EQ(least_ms(roofline, {1e9, 1e9, 1e6, true}), 2.5);
-  EXPECT_DOUBLE_EQ(least_ms(roofline, {1e9, 1e9, 1e9, false}), 100);
+  EXPECT_DOUBLE_EQ(least_ms(roofline, {9e9, 1e9, 1e6}), 10) << "the method's arithmetic, not the formula's";
+  EXPECT_DOUBLE_EQ(least_ms(roofline, {1e9, 1e9, 1e6, Operands::kInt8}), 2.5);
+  EXPECT_DOUBLE_EQ(least_ms(roofline, {1e9, 1e9, 1e6, Operands::kBf16}), 5);
+  EXPECT_DOUBLE_EQ(least_ms(roofline, {1e9, 1e9, 1e9}), 100);
   EXPECT_DOUBLE_EQ(least_ms(roofline, {}), 0);
 }
 

@@ -252,6 +252,32 @@ TEST(InstructionSets, AgreeWithTheReference) {
   cpu::choose_instruction_set("");
 }
 
+/// Held to how far the reference itself goes with bfloat16 everywhere: here only what products multiply is rounded.
+TEST(Bf16, IsNoFurtherOffThanTheReferenceInBf16) {
+  PipelineOptions half;
+  half.dtype = at::kBFloat16;
+  for (const std::string& family : families()) {
+    const auto model = model_named(family);
+    const Request request = request_of(0.8, 3, 1);
+    const at::Tensor expected = run(*make_reference_pipeline(model, {}), *model, request, "euler").result.images;
+    const double reference = difference(
+        run(*make_reference_pipeline(model, half), *model, request, "euler").result.images.to(at::kFloat), expected);
+    for (const char* name : {"baseline", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
+      if (!cpu::choose_instruction_set(name)) continue;
+      for (const bool packed : {true, false}) {
+        SCOPED_TRACE(fmt::format("{} on {}, packed_weights {}", family, name, packed));
+        PipelineOptions options = half;
+        if (!packed) options.features = {{"packed_weights", false}};
+        const Traced got = run(*make_optimized_pipeline(model, options), *model, request, "euler");
+        const double moved = difference(got.result.images, expected);
+        EXPECT_LE(moved, reference);
+        EXPECT_GT(moved, 10 * kPictures) << "nothing was rounded";
+      }
+    }
+    cpu::choose_instruction_set("");
+  }
+}
+
 TEST(Refusals, NameWhatIsUnsupported) {
   const auto model = model_named("synthetic:tiny-sd15");
   const auto optimized = make_optimized_pipeline(model, {});

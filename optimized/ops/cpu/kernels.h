@@ -345,6 +345,7 @@ struct Kernels {
                            std::int64_t panel_width, std::uint16_t* packed);
   double (*multiply_add_chains)(std::int64_t rounds, float* sink);  ///< @return operations done
   double (*int8_dot_chains)(std::int64_t rounds, float* sink);      ///< @return operations done; 0 where there are none
+  double (*bf16_dot_chains)(std::int64_t rounds, float* sink);      ///< the same
   void (*read_memory)(const float* from, std::int64_t count, float* sink);
 };
 

@@ -1,6 +1,7 @@
-// What the processor can do at best, as loops without anything else: chains of fused multiply-adds, of int8 dot
-// products where there are any, and reading memory. The roofline (Williams et al. 2009) that operators are measured
-// against.
+// What the processor can do at best, as loops without anything else: chains of fused multiply-adds, of products of
+// bytes and of bfloat16 where there are any, and reading memory. The roofline (Williams et al. 2009) that operators are
+// measured against.
+#include "optimized/ops/cpu/simd/amx_product.h"
 #include "optimized/ops/cpu/simd/vector.h"
 
 #if defined(__AVX512F__)
@@ -17,7 +18,24 @@ constexpr int kChains = 24;
 constexpr int kChains = 12;
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AMX_TILE__)
+/// @tparam products  of one instruction  @param four  four of them, into registers 0 to 3
+template <int products, typename Four>
+double tile_chains(std::int64_t rounds, float* sink, const Four& four) {
+  shape_tiles();
+  clear_sums<2, 2>();
+  alignas(64) std::uint8_t zeros[16][64] = {};
+  _tile_loadd(4, zeros, 64);
+  _tile_loadd(5, zeros, 64);
+  _tile_loadd(6, zeros, 64);
+  _tile_loadd(7, zeros, 64);
+  for (std::int64_t round = 0; round < rounds; ++round) four();
+  alignas(64) float sums[32][32];
+  store_sums<2, 2>(sums, sizeof sums[0]);
+  *sink = sums[0][0];
+  return 2.0 * 4 * products * static_cast<double>(rounds);
+}
+#elif defined(__AVX512F__)
 __attribute__((target("avx512vnni"))) void dot_product_chains(std::int64_t rounds, float* sink) {
   __m512i sums[kChains];
   const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(static_cast<char>(rounds));
@@ -54,7 +72,13 @@ double multiply_add_chains(std::int64_t rounds, float* sink) {
 }
 
 double int8_dot_chains(std::int64_t rounds, float* sink) {
-#if defined(__AVX512F__)
+#if defined(__AMX_TILE__)
+  return tile_chains<16 * 16 * 64>(rounds, sink, [] {
+    asm volatile(
+        "tdpbusd %tmm6, %tmm4, %tmm0\n\ttdpbusd %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbusd %tmm6, %tmm5, %tmm2\n\ttdpbusd %tmm7, %tmm5, %tmm3");
+  });
+#elif defined(__AVX512F__)
   if (__builtin_cpu_supports("avx512vnni")) {
     dot_product_chains(rounds, sink);
     return 2.0 * kChains * 4 * kWidth * static_cast<double>(rounds);  // four products a lane
@@ -62,6 +86,32 @@ double int8_dot_chains(std::int64_t rounds, float* sink) {
 #endif
   *sink = static_cast<float>(rounds);
   return 0;
+}
+
+double bf16_dot_chains(std::int64_t rounds, float* sink) {
+#if defined(__AMX_TILE__)
+  return tile_chains<16 * 16 * 32>(rounds, sink, [] {
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+  });
+#elif defined(__AVX512BF16__)
+  __m512 sums[kChains];
+  const __m512 zeros = _mm512_set1_ps(0);
+#pragma GCC unroll 24
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 24
+    for (int i = 0; i < kChains; ++i) asm("vdpbf16ps %1, %1, %0" : "+v"(sums[i]) : "v"(zeros));
+  }
+#pragma GCC unroll 24
+  for (int i = 1; i < kChains; ++i) sums[0] = _mm512_maskz_add_ps(0xffff, sums[0], sums[i]);
+  *sink = sum_lanes(reinterpret_cast<Vector>(sums[0]));
+  return 2.0 * kChains * 2 * kWidth * static_cast<double>(rounds);  // two products a lane
+#else
+  *sink = static_cast<float>(rounds);
+  return 0;
+#endif
 }
 
 void read_memory(const float* from, std::int64_t count, float* sink) {

@@ -56,6 +56,7 @@ const Kernels& I2I_TABLE(I2I_ISA)() {
                                   pack_bf16_values,
                                   multiply_add_chains,
                                   int8_dot_chains,
+                                  bf16_dot_chains,
                                   read_memory};
   return kTable;
 }

@@ -187,6 +187,7 @@ void pack_bf16_values(const float* x, std::int64_t stride, std::int64_t keys, st
                       std::int64_t panel_width, std::uint16_t* packed);
 double multiply_add_chains(std::int64_t rounds, float* sink);
 double int8_dot_chains(std::int64_t rounds, float* sink);
+double bf16_dot_chains(std::int64_t rounds, float* sink);
 void read_memory(const float* from, std::int64_t count, float* sink);
 
 }  // namespace i2i::cpu::I2I_ISA
