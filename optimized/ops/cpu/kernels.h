@@ -210,7 +210,7 @@ struct Bf16Rows {
 
 /// c[row, column] = (start[column] + sum over k of a[row, k] * w[k, column]) * row_scale[row] * column_scale[column].
 /// The sum is exact on every instruction set, in 32-bit integers. `a` and `w` are unsigned and signed bytes, or both
-/// signed 16-bit words.
+/// signed 16-bit words (pack_int8_values knows their form).
 struct Int8ProductBlock : NarrowProductBlock {
   const float* row_scale = nullptr;     ///< [rows]; null for ones
   const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros

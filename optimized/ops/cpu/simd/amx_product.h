@@ -61,11 +61,13 @@ struct Ahead {
   }
 };
 
-/// Sums of 16 * Down rows by 16 * Across columns in tile registers 0 to 3. `Dot::multiply<sum, a, w>` is the
+/// Sums of 16 * Down rows by 16 * Across columns in tile registers 0 to 3; `a_second` bytes after the first 16 rows are
+/// the second. `Dot::multiply<sum, a, w>` is the
 /// instruction, in assembly: g++'s intrinsic takes literals only.
 template <typename Dot, int Down, int Across>
-inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::int8_t* panel, std::int64_t panel_stride,
-                      std::int64_t whole, const std::int8_t (*tail)[kTileGroups][kTileBytes], Ahead& ahead) {
+inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, std::int64_t a_second, const std::int8_t* panel,
+                      std::int64_t panel_stride, std::int64_t whole, const std::int8_t (*tail)[kTileGroups][kTileBytes],
+                      Ahead& ahead) {
   // Registers are named by constants: 2 * row + column for sums, 4 and 5 for rows, 6 and 7 for columns.
   const auto step = [&](const std::int8_t* first, const std::int8_t* second, std::int64_t stride) {
     _tile_loadd(4, a, a_stride);
@@ -76,7 +78,7 @@ inline void sum_tiles(const std::uint8_t* a, std::int64_t a_stride, const std::i
       Dot::template multiply<1, 4, 7>();
     }
     if constexpr (Down == 2) {
-      _tile_loadd(5, a + kTileRows * a_stride, a_stride);
+      _tile_loadd(5, a + a_second, a_stride);
       Dot::template multiply<2, 5, 6>();
       if constexpr (Across == 2) Dot::template multiply<3, 5, 7>();
     }
@@ -118,8 +120,8 @@ template <typename Dot, int Down, int Across>
 void amx_tiles(const typename Dot::Block& block, const TileOrigin& origin, std::int64_t first_new,
                const PanelTail* tail, Ahead& ahead) {
   const auto sum = [&] {
-    sum_tiles<Dot, Down, Across>(block.a + origin.row * block.a_stride, block.a_stride, block.panel + 4 * origin.column,
-                                 4 * block.panel_width, block.groups / kTileGroups,
+    sum_tiles<Dot, Down, Across>(block.a + origin.row * block.a_stride, block.a_stride, kTileRows * block.a_stride,
+                                 block.panel + 4 * origin.column, 4 * block.panel_width, block.groups / kTileGroups,
                                  tail == nullptr ? nullptr : tail->bytes + origin.column / 16, ahead);
   };
   if constexpr (Dot::kTilesAreResults) {
@@ -170,6 +172,41 @@ void amx_product(const typename Dot::Block& block) {
   for (; row < block.rows; row += 16) {
     const std::int64_t from = row + 16 <= block.rows ? row : block.rows - 16;
     amx_rows<Dot, 1>(block, from, row - from, tail, ahead);
+  }
+}
+
+/// Words times bytes: the lower and the upper bytes of 16 rows of words, one address apart, are the two tiles of rows.
+/// @tparam Dot  its `columns` are bytes with a zero after each
+template <typename Dot, int Across>
+void amx_word_tiles(const typename Dot::Block& block, const TileOrigin& origin, std::int64_t first_new,
+                    const PanelTail* tail, Ahead& ahead) {
+  clear_sums<2, Across>();
+  sum_tiles<Dot, 2, Across>(block.a + origin.row * block.a_stride, block.a_stride, 1, block.panel + 4 * origin.column,
+                            4 * block.panel_width, block.groups / kTileGroups,
+                            tail == nullptr ? nullptr : tail->bytes + origin.column / 16, ahead);
+  alignas(64) std::int32_t sums[2][kTileRows][Across * 16];
+  store_sums<2, Across>(sums, sizeof sums[0][0]);
+  for (std::int64_t i = first_new; i < kTileRows; ++i) {
+    Dot::template keep<1, Across>(block, {origin.row + i, origin.column}, [&](int, int v) {
+      return load_ints(sums[0][i] + v * kWidth) + (load_ints(sums[1][i] + v * kWidth) << 8);
+    });
+  }
+}
+
+template <typename Dot>
+void amx_word_product(const typename Dot::Block& block) {
+  shape_tiles();
+  const std::int64_t rest = block.groups % kTileGroups;
+  const PanelTail panel_tail(block, rest);
+  const PanelTail* tail = rest == 0 ? nullptr : &panel_tail;
+  Ahead ahead(block, 1);
+  for (std::int64_t row = 0; row < block.rows; row += kTileRows) {
+    const std::int64_t from = row + kTileRows <= block.rows ? row : block.rows - kTileRows;
+    std::int64_t column = 0;
+    for (; column + 32 <= block.panel_width; column += 32) {
+      amx_word_tiles<Dot, 2>(block, {from, column}, row - from, tail, ahead);
+    }
+    if (column < block.panel_width) amx_word_tiles<Dot, 1>(block, {from, column}, row - from, tail, ahead);
   }
 }
 

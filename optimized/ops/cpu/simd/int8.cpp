@@ -34,9 +34,13 @@ inline IntVector dot_bytes(IntVector sum, IntVector a, IntVector w) {
 #endif
 }
 
-/// sum + a0 * w0 + a1 * w1 in each lane, signed 16-bit words.
+/// sum + a0 * w0 + a1 * w1 in each lane, signed 16-bit words; for AMX each w is a byte with a zero above it.
 inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
-#if defined(__AVX512VNNI__)
+#if defined(__AMX_TILE__)
+  const __m512i words = _mm512_srai_epi16(_mm512_slli_epi16(reinterpret_cast<__m512i>(w), 8), 8);
+  return reinterpret_cast<IntVector>(
+      _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), words));
+#elif defined(__AVX512VNNI__)
   return reinterpret_cast<IntVector>(
       _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
 #elif defined(__AVX512F__)
@@ -104,9 +108,16 @@ struct WordDot : IntegerDot {
     if (block.accumulate) return keep_scaled<Height, Vectors, true, true>(block, origin, sum_at);
     keep_scaled<Height, Vectors, true, false>(block, origin, sum_at);
   }
+
+#if defined(__AMX_TILE__)
+  template <int sum, int a, int w>
+  static void multiply() {
+    ByteDot::multiply<sum, a, w>();
+  }
+#endif
 };
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) && !defined(__AMX_TILE__)
 /// As a tile of three vectors of words, of which the last is half empty and costs half: what heads of 40 leave.
 constexpr int kHalfHeight = 8;
 void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
@@ -160,7 +171,9 @@ void int8_product(const Int8ProductBlock& block) {
 #endif
     return narrow_product<ByteDot>(block);
   }
-#if defined(__AVX512VNNI__)
+#if defined(__AMX_TILE__)
+  if (block.rows >= kTileRows) return amx_word_product<WordDot>(block);
+#elif defined(__AVX512VNNI__)
   if (block.panel_width == 3 * kWidth && block.columns <= 40 && block.rows % kHalfHeight == 0) {
     for (std::int64_t row = 0; row < block.rows; row += kHalfHeight) tile_of_two_and_a_half(block, row);
     return;

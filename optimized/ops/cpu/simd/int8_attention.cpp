@@ -114,7 +114,8 @@ void pack_int8_keys(const float* x, std::int64_t stride, std::int64_t keys, std:
   }
 }
 
-/// Values as words in [-127, 127], pairs of keys side by side, each channel with a step of its own.
+/// Values as words in [-127, 127], pairs of keys side by side, each channel with a step of its own. AMX multiplies
+/// bytes only: there each is a byte with a zero beside it, which meets the lower or the upper byte of a weight.
 void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
                       std::int64_t panel_width, std::int8_t* packed, float* scales) {
   const std::int64_t pairs = (keys + 1) / 2, width = (head_size + panel_width - 1) / panel_width * panel_width;
@@ -137,7 +138,12 @@ void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, st
       for (std::int64_t c = 0; c < panel_width; ++c) {
         const bool inside = key < keys && first + c < head_size && inverses[c] > 0;
         const float scaled = inside ? x[key * stride + first + c] * inverses[c] : 0.0f;
-        row[2 * c] = static_cast<std::int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
+        const auto value = static_cast<std::int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
+#if defined(__AMX_TILE__)
+        row[2 * c] = static_cast<std::int16_t>(value & 0xff);
+#else
+        row[2 * c] = value;
+#endif
       }
     }
   }
