@@ -76,7 +76,7 @@ double allowed_for(const Case& one, const std::string& name, const Tolerances& t
     return 2 * static_cast<double>(std::numeric_limits<float>::epsilon()) * stage.largest;
   }
   // Square roots and logarithms of libtorch are MKL's, whose last bit on Intel's processors is another than on AMD's,
-  // where the goldens were made: diffusers' own sigmas there are those of none of these files.
+  // which the goldens have: diffusers' own sigmas there are those of none of these files.
   constexpr double kLastBits = 0x1p-22;
   const double least = name.starts_with("schedule.") ? kLastBits : 0;
   return std::max(least, tolerances.at({one.family, name})) * std::max(1.0, stage.largest);

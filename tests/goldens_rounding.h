@@ -1,6 +1,6 @@
-// The goldens were made on an AMD processor, where MKL's square roots and logarithms, which are libtorch's, are now and
-// then a unit off in the last place. On Intel's they are not, so that diffusers itself has other sigmas there, by that
-// unit, and what follows from them.
+// The goldens have the last bits of AMD processors, where MKL's square roots and logarithms, which are libtorch's, are
+// now and then a unit off in the last place. On Intel's they are not, so that diffusers itself has other sigmas there,
+// by that unit, and what follows from them.
 #pragma once
 
 #include <ATen/ATen.h>
