@@ -3,9 +3,9 @@
 // by two of columns fill four of the eight registers with sums, and each operand loaded is used twice.
 #pragma once
 
-#if defined(__AMX_TILE__)
-
 #include "optimized/ops/cpu/simd/narrow_product.h"
+
+#if defined(I2I_AMX)
 
 namespace i2i::cpu::I2I_ISA {
 namespace {

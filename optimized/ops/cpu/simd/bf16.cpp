@@ -48,7 +48,7 @@ struct Bf16Dot {
     }
   }
 
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   static constexpr bool kTilesAreResults = true;
   template <int sum, int a, int w>
   static void multiply() {
@@ -61,7 +61,7 @@ struct Bf16Dot {
 }  // namespace
 
 void bf16_product(const Bf16ProductBlock& block) {
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   if (block.rows >= kTileRows) return amx_product<Bf16Dot>(block);
 #endif
   narrow_product<Bf16Dot>(block);

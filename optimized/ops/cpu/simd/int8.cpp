@@ -36,7 +36,7 @@ inline IntVector dot_bytes(IntVector sum, IntVector a, IntVector w) {
 
 /// sum + a0 * w0 + a1 * w1 in each lane, signed 16-bit words; for AMX each w is a byte with a zero above it.
 inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   const __m512i words = _mm512_srai_epi16(_mm512_slli_epi16(reinterpret_cast<__m512i>(w), 8), 8);
   return reinterpret_cast<IntVector>(
       _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), words));
@@ -91,7 +91,7 @@ struct ByteDot : IntegerDot {
     keep_scaled<Height, Vectors, false, false>(block, origin, sum_at);
   }
 
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   static constexpr bool kTilesAreResults = false;
   template <int sum, int a, int w>
   static void multiply() {
@@ -109,7 +109,7 @@ struct WordDot : IntegerDot {
     keep_scaled<Height, Vectors, true, false>(block, origin, sum_at);
   }
 
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   template <int sum, int a, int w>
   static void multiply() {
     ByteDot::multiply<sum, a, w>();
@@ -117,7 +117,7 @@ struct WordDot : IntegerDot {
 #endif
 };
 
-#if defined(__AVX512VNNI__) && !defined(__AMX_TILE__)
+#if defined(__AVX512VNNI__) && !defined(I2I_AMX)
 /// As a tile of three vectors of words, of which the last is half empty and costs half: what heads of 40 leave.
 constexpr int kHalfHeight = 8;
 void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
@@ -166,12 +166,12 @@ void tile_of_two_and_a_half(const Int8ProductBlock& given, std::int64_t row) {
 
 void int8_product(const Int8ProductBlock& block) {
   if (!block.words) {
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
     if (block.rows >= kTileRows) return amx_product<ByteDot>(block);
 #endif
     return narrow_product<ByteDot>(block);
   }
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   if (block.rows >= kTileRows) return amx_word_product<WordDot>(block);
 #elif defined(__AVX512VNNI__)
   if (block.panel_width == 3 * kWidth && block.columns <= 40 && block.rows % kHalfHeight == 0) {

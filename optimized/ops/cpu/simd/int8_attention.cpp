@@ -139,7 +139,7 @@ void pack_int8_values(const float* x, std::int64_t stride, std::int64_t keys, st
         const bool inside = key < keys && first + c < head_size && inverses[c] > 0;
         const float scaled = inside ? x[key * stride + first + c] * inverses[c] : 0.0f;
         const auto value = static_cast<std::int16_t>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
         row[2 * c] = static_cast<std::int16_t>(value & 0xff);
 #else
         row[2 * c] = value;

@@ -18,7 +18,7 @@ constexpr int kChains = 24;
 constexpr int kChains = 12;
 #endif
 
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
 /// @tparam products  of one instruction  @param four  four of them, into registers 0 to 3
 template <int products, typename Four>
 double tile_chains(std::int64_t rounds, float* sink, const Four& four) {
@@ -72,7 +72,7 @@ double multiply_add_chains(std::int64_t rounds, float* sink) {
 }
 
 double int8_dot_chains(std::int64_t rounds, float* sink) {
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   return tile_chains<16 * 16 * 64>(rounds, sink, [] {
     asm volatile(
         "tdpbusd %tmm6, %tmm4, %tmm0\n\ttdpbusd %tmm7, %tmm4, %tmm1\n\t"
@@ -89,7 +89,7 @@ double int8_dot_chains(std::int64_t rounds, float* sink) {
 }
 
 double bf16_dot_chains(std::int64_t rounds, float* sink) {
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
   return tile_chains<16 * 16 * 32>(rounds, sink, [] {
     asm volatile(
         "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"

@@ -10,7 +10,7 @@ namespace i2i::cpu {
 
 namespace {
 
-#if defined(__AMX_TILE__)
+#if defined(I2I_AMX)
 constexpr std::int64_t kBf16DepthStep = 32, kBf16BlockRows = 192;  // with at least 2 MB of second-level cache
 constexpr double kBf16Gain = 8;
 #elif defined(__AVX512BF16__)

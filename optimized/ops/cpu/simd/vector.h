@@ -12,7 +12,12 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AMX_TILE__)
+// g++ and clang name it differently.
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)
+#define I2I_AMX
+#endif
+
+#if defined(I2I_AMX)
 #define I2I_ISA amx
 #define I2I_VECTOR_BYTES 64
 #elif defined(__AVX512BF16__)
