@@ -1,7 +1,8 @@
 // Convolution as a product whose row pointers are shifted pixels (no im2col buffer): one segment per tap of the window.
 // Padding points at zeros, stride and nearest-neighbour upsampling only change which pixel a pointer names. In
-// bfloat16 and in bytes the same pointers say what to gather and round.
+// bfloat16 (where conv2d_bf16.cpp does not take over) and in bytes the same pointers say what to gather and round.
 #include "optimized/ops/cpu/bf16_product.h"
+#include "optimized/ops/cpu/conv2d_bf16.h"
 #include "optimized/ops/cpu/int8_product.h"
 #include "optimized/ops/cpu/product.h"
 #include "optimized/ops/cpu/register.h"
@@ -63,6 +64,11 @@ void convolve(const at::Tensor& input, const at::Tensor& weight, const OptionalT
       for (std::int64_t i = 0; i < count; ++i) pointers[i] = x.data + (first + i) * channels;
     });
     return;
+  }
+  if (weight.scalar_type() == at::kBFloat16 && (!upsample || (height == 2 * in_height && width == 2 * in_width))) {
+    const Bf16Picture picture{x.data, images, in_height, in_width,   channels, height,
+                              width,  kernel, stride,    pad_before, upsample};
+    if (picture.fits()) return convolve_bf16(product, picture);
   }
   static const std::vector<float> kZeros(1 << 15);
   TORCH_CHECK(channels <= static_cast<std::int64_t>(kZeros.size()), "conv2d: ", channels, " channels");

@@ -195,7 +195,17 @@ constexpr std::int64_t kRowSlack = 64;
 
 /// Bfloat16 on both sides, sums in float32. Rows are a multiple of kBf16RowStep apart, zero beyond their depth.
 using Bf16ProductBlock = NarrowProductBlock;
-constexpr std::int64_t kBf16RowStep = 64;  // bytes
+constexpr std::int64_t kBf16RowStep = 64;                  // bytes
+constexpr std::int64_t kBf16StepDepth = kBf16RowStep / 2;  // elements
+
+/// A convolution in bfloat16 whose rows are pixels side by side: row 16 i + j begins at tiles[i] + j * a_stride, and
+/// what a tap reads lies `taps` further. `a` is not used; c has the sum over taps, each of `groups`.
+struct Bf16TapsBlock : NarrowProductBlock {
+  const std::uint8_t* const* tiles = nullptr;  ///< [rows / kTilePixels]
+  const std::int64_t* taps = nullptr;          ///< [tap_count], bytes
+  std::int64_t tap_count = 0;
+};
+constexpr std::int64_t kTilePixels = 16;
 
 /// Rows rounded to the nearest bfloat16, ties to even; NaN stays NaN. Zero up to the next multiple of kBf16RowStep
 /// bytes.
@@ -338,6 +348,7 @@ struct Kernels {
   void (*int8_winograd_output)(const Int8WinogradTiles&);
   void (*bf16_rows)(const Bf16Rows&);
   void (*bf16_product)(const Bf16ProductBlock&);
+  void (*bf16_taps)(const Bf16TapsBlock&);
   void (*bf16_attention)(const Bf16AttentionBlock&);
   void (*pack_bf16_keys)(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
                          std::int64_t key_depth, std::int64_t panel_width, std::uint16_t* packed);

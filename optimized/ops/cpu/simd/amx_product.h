@@ -175,6 +175,40 @@ void amx_product(const typename Dot::Block& block) {
   }
 }
 
+template <typename Dot, int Down, int Across>
+void amx_tap_tiles(const Bf16TapsBlock& block, std::int64_t tile, std::int64_t column, Ahead& ahead) {
+  float* c = block.c + tile * kTileRows * block.c_stride + column;
+  if (block.accumulate) {
+    load_sums<Down, Across>(c, 4 * block.c_stride);
+  } else {
+    clear_sums<Down, Across>();
+  }
+  const std::uint8_t* first = block.tiles[tile];
+  const std::int64_t second = Down == 2 ? block.tiles[tile + 1] - first : 0;
+  const std::int8_t* panel = block.panel + 4 * column;
+  for (std::int64_t tap = 0; tap < block.tap_count; ++tap, panel += 4 * block.groups * block.panel_width) {
+    sum_tiles<Dot, Down, Across>(first + block.taps[tap], block.a_stride, second, panel, 4 * block.panel_width,
+                                 block.groups / kTileGroups, nullptr, ahead);
+  }
+  store_sums<Down, Across>(c, 4 * block.c_stride);
+}
+
+template <typename Dot>
+void amx_taps(const Bf16TapsBlock& block) {
+  static_assert(kTileRows == kTilePixels);
+  shape_tiles();
+  const std::int64_t tiles = block.rows / kTileRows;
+  Ahead ahead(block, (tiles + 1) / 2 * ((block.panel_width + 31) / 32) * block.tap_count * block.groups / kTileGroups);
+  for (std::int64_t tile = 0; tile < tiles; tile += 2) {
+    for (std::int64_t column = 0; column < block.panel_width; column += 32) {
+      const bool two_down = tile + 1 < tiles, two_across = column + 32 <= block.panel_width;
+      const auto multiply = two_down ? (two_across ? amx_tap_tiles<Dot, 2, 2> : amx_tap_tiles<Dot, 2, 1>)
+                                     : (two_across ? amx_tap_tiles<Dot, 1, 2> : amx_tap_tiles<Dot, 1, 1>);
+      multiply(block, tile, column, ahead);
+    }
+  }
+}
+
 /// Words times bytes: the lower and the upper bytes of 16 rows of words, one address apart, are the two tiles of rows.
 /// @tparam Dot  its `columns` are bytes with a zero after each
 template <typename Dot, int Across>

@@ -67,6 +67,24 @@ void bf16_product(const Bf16ProductBlock& block) {
   narrow_product<Bf16Dot>(block);
 }
 
+void bf16_taps(const Bf16TapsBlock& block) {
+#if defined(I2I_AMX)
+  amx_taps<Bf16Dot>(block);
+#else
+  Bf16ProductBlock one = block;
+  one.rows = kTilePixels;
+  for (std::int64_t tile = 0; tile < block.rows / kTilePixels; ++tile) {
+    one.c = block.c + tile * kTilePixels * block.c_stride;
+    for (std::int64_t tap = 0; tap < block.tap_count; ++tap) {
+      one.a = block.tiles[tile] + block.taps[tap];
+      one.panel = block.panel + tap * 4 * block.groups * block.panel_width;
+      one.accumulate = block.accumulate || tap > 0;
+      narrow_product<Bf16Dot>(one);
+    }
+  }
+#endif
+}
+
 void bf16_rows(const Bf16Rows& rows) {
   constexpr std::int64_t kStep = kBf16RowStep / 2;
   const std::int64_t whole = rows.width / kWidth * kWidth, padded = (rows.width + kStep - 1) / kStep * kStep;

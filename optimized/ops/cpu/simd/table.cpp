@@ -51,6 +51,7 @@ const Kernels& I2I_TABLE(I2I_ISA)() {
                                   int8_winograd_output,
                                   bf16_rows,
                                   bf16_product,
+                                  bf16_taps,
                                   bf16_attention,
                                   pack_bf16_keys,
                                   pack_bf16_values,

@@ -185,6 +185,7 @@ void int8_winograd_input(const Int8WinogradTiles& tiles);
 void int8_winograd_output(const Int8WinogradTiles& tiles);
 void bf16_rows(const Bf16Rows& rows);
 void bf16_product(const Bf16ProductBlock& block);
+void bf16_taps(const Bf16TapsBlock& block);
 void bf16_attention(const Bf16AttentionBlock& block);
 void pack_bf16_keys(const float* x, std::int64_t stride, std::int64_t keys, std::int64_t head_size,
                     std::int64_t key_depth, std::int64_t panel_width, std::uint16_t* packed);
