@@ -69,17 +69,13 @@ Finding compare(const std::string& stage, int step, const at::Tensor& expected, 
 
 double allowed_for(const Case& one, const std::string& name, const Tolerances& tolerances) {
   const Stage& stage = one.stages.at(name);
-  // Fractions of Karras' levels come from float32 logarithms, whose last bit numpy and libm do not share: two units in
+  // Fractions of Karras' levels come from float32 logarithms, whose last bit numpy and libm do not share: one unit in
   // the last place of the largest. DPM2's middles are fractions too, though they may round to whole numbers.
   if (name.starts_with("schedule.timesteps") &&
       (one.scheduler.starts_with("dpm2") || stage.value.frac().any().item<bool>())) {
-    return 2 * static_cast<double>(std::numeric_limits<float>::epsilon()) * stage.largest;
+    return static_cast<double>(std::numeric_limits<float>::epsilon()) * stage.largest;
   }
-  // Square roots and logarithms of libtorch are MKL's, whose last bit on Intel's processors is another than on AMD's,
-  // which the goldens have: diffusers' own sigmas there are those of none of these files.
-  constexpr double kLastBits = 0x1p-22;
-  const double least = name.starts_with("schedule.") ? kLastBits : 0;
-  return std::max(least, tolerances.at({one.family, name})) * std::max(1.0, stage.largest);
+  return tolerances.at({one.family, name}) * std::max(1.0, stage.largest);
 }
 
 /// In pipeline order.

@@ -28,11 +28,16 @@ at::Tensor NoiseSource::draw(std::int64_t channels, std::int64_t height, std::in
 }
 
 NoiseInterval sde_interval(double sigma, double sigma_next, bool to_middle) {
-  const at::Tensor t = at::scalar_tensor(sigma, at::kFloat).log().neg(),
-                   t_next = at::scalar_tensor(sigma_next, at::kFloat).log().neg();
+  // In float32, each function rounded once: a path is rough, and asked a unit in the last place beside it gives other
+  // noise.
+  const auto t_of = [](double level) {
+    return -static_cast<float>(std::log(static_cast<double>(static_cast<float>(level))));
+  };
+  const auto level_of = [](float t) { return static_cast<float>(std::exp(-static_cast<double>(t))); };
+  const float t = t_of(sigma), t_next = t_of(sigma_next);
   NoiseInterval interval;
-  interval.from = t.neg().exp().item<float>();
-  interval.to = (to_middle ? t + (t_next - t) * 0.5 : t_next).neg().exp().item<float>();
+  interval.from = level_of(t);
+  interval.to = level_of(to_middle ? t + (t_next - t) * 0.5F : t_next);
   return interval;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "interface/error.h"
+#include "interface/one_rounding.h"
 
 namespace i2i::reference {
 
@@ -29,16 +30,17 @@ void EdmScheduler::lay_out(int num_inference_steps, bool exact_final) {
   at::Tensor levels;
   if (karras_) {  // equation 5
     const double first = std::pow(sigma_max_, 1 / rho_), last = std::pow(sigma_min_, 1 / rho_);
-    levels = (first + at::linspace(0, 1, num_inference_steps, levels_in_) * (last - first)).pow(rho_);
+    levels = rounded_pow(first + at::linspace(0, 1, num_inference_steps, levels_in_) * (last - first), rho_);
   } else {
-    levels = at::linspace(std::log(sigma_min_), std::log(sigma_max_), num_inference_steps, at::kFloat).exp().flip(0);
+    levels =
+        rounded_exp(at::linspace(std::log(sigma_min_), std::log(sigma_max_), num_inference_steps, at::kFloat)).flip(0);
   }
   levels = levels.to(at::kFloat);
   const auto final_level = final_sigma_is_zero_ ? at::zeros({1})
                            : exact_final        ? at::full({1}, sigma_min_, at::kFloat)
                                                 : levels.slice(0, -1);
   sigmas_ = at::cat({levels, final_level}).to(arithmetic_);
-  const auto c_noise = (0.25 * levels.log()).contiguous();
+  const auto c_noise = (0.25 * rounded_log(levels)).contiguous();
   timesteps_.assign(c_noise.const_data_ptr<float>(), c_noise.const_data_ptr<float>() + c_noise.numel());
 }
 

@@ -7,6 +7,7 @@
 
 #include "interface/beta_quantile.h"
 #include "interface/error.h"
+#include "interface/one_rounding.h"
 
 namespace i2i::reference {
 namespace {
@@ -63,7 +64,7 @@ at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr,
                                std::initializer_list<const char*> schedules) {
   const auto abar = at::cumprod(1 - make_betas(config, schedules), 0);
   if (!rescale_zero_snr) return abar;
-  const auto root = abar.sqrt();
+  const auto root = rounded_sqrt(abar);
   const auto first = root[0], last = root[-1];
   const auto rescaled = ((root - last) * (first / (first - last))).square();
   // Through alphas and back, as diffusers does: the product's rounding is part of its numbers.
@@ -72,7 +73,7 @@ at::Tensor make_alphas_cumprod(SchedulerConfig& config, bool rescale_zero_snr,
 }
 
 std::vector<float> make_sigmas(const at::Tensor& alphas_cumprod) {
-  const auto sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt().contiguous();
+  const auto sigmas = rounded_sqrt((1 - alphas_cumprod) / alphas_cumprod).contiguous();
   const float* first = sigmas.const_data_ptr<float>();
   return {first, first + sigmas.numel()};
 }

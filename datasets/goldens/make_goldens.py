@@ -26,6 +26,7 @@ import schedules
 import steps
 from families import FAMILIES, MODEL_OF
 from loras import write_loras
+from rounding import one_rounding
 from run import run_case
 from tiny_models import write_model
 
@@ -130,12 +131,13 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     source = draw_source(HERE / "source.png")
     for item in arguments.only.split(","):
-        if item in tables:
-            schedules.make(HERE, item, tables[item]())
-        elif item == "steps":
-            steps.make(HERE)
-        else:
-            make_family(item, source, arguments.keep_models)
+        with one_rounding():
+            if item in tables:
+                schedules.make(HERE, item, tables[item]())
+            elif item == "steps":
+                steps.make(HERE)
+            else:
+                make_family(item, source, arguments.keep_models)
 
 
 if __name__ == "__main__":

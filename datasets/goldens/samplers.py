@@ -63,12 +63,13 @@ def edm_configurations():
     name, sigma_min = "EDMDPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}
     for order, algorithm, kind in itertools.product((1, 2, 3), ("dpmsolver++", "sde-dpmsolver++"), ("midpoint", "heun")):
         if (order, algorithm) != (3, "sde-dpmsolver++"):
-            yield name, {"solver_order": order, "algorithm_type": algorithm, "solver_type": kind}
-    # From sigma_min to sigma_min the other kinds divide 0 by 0 in diffusers.
-    for extra in ({"solver_order": 1}, {}, {"euler_at_final": True}, {"lower_order_final": False}):
+            final = sigma_min if algorithm == "dpmsolver++" else {}
+            yield name, final | {"solver_order": order, "algorithm_type": algorithm, "solver_type": kind}
+    for extra in ({"euler_at_final": True}, {"lower_order_final": False}, {"solver_order": 3, "lower_order_final": False},
+                  {"solver_type": "bh2", "algorithm_type": "deis"}):
         yield name, sigma_min | extra
-    yield name, {"solver_order": 3, "lower_order_final": False}
-    yield name, {"solver_type": "bh2", "algorithm_type": "deis"}
+    # From sigma_min to sigma_min the other kind divides 0 by 0 in diffusers.
+    yield name, {"algorithm_type": "sde-dpmsolver++"}
     yield name, {"thresholding": True, "dynamic_thresholding_ratio": 0.8, "sample_max_value": 1.4}
 
 

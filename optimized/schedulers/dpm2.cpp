@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "interface/one_rounding.h"
 #include "optimized/schedulers/levels.h"
 
 namespace i2i::schedulers {
@@ -23,10 +24,11 @@ Middles middles_of(const Values& sigmas, bool ancestral) {
   const at::Tensor now = levels.slice(0, 0, -1), next = levels.slice(0, 1);
   at::Tensor down = next, up = at::zeros_like(next);
   if (ancestral) {
-    up = (next.square() * (now.square() - next.square()) / now.square()).sqrt();
-    down = (next.square() - up.square()).sqrt();
+    up = rounded_sqrt(next.square() * (now.square() - next.square()) / now.square());
+    down = rounded_sqrt(next.square() - up.square());
   }
-  at::Tensor middle = ancestral ? now.log().lerp(down.log(), 0.5).exp() : next.log().lerp(now.log(), 0.5).exp();
+  const at::Tensor from = rounded_log(ancestral ? now : next), to = rounded_log(ancestral ? down : now);
+  at::Tensor middle = rounded_exp(from.lerp(to, 0.5));
   middle[-1] = 0;  // the last step goes all the way
   return {as_values(middle), as_values(down), as_values(up)};
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "interface/error.h"
+#include "interface/one_rounding.h"
 
 namespace i2i::schedulers {
 
@@ -24,12 +25,13 @@ StepSchedule edm_schedule(const SchedulerSpec& spec, const ActionPlan& plan, boo
   at::Tensor levels;
   if (form == "karras") {  // eq. 5
     const double first = std::pow(highest, 1 / rho), last = std::pow(lowest, 1 / rho);
-    levels = (first + at::linspace(0, 1, n, float32_levels ? at::kFloat : at::kDouble) * (last - first)).pow(rho);
+    levels =
+        rounded_pow(first + at::linspace(0, 1, n, float32_levels ? at::kFloat : at::kDouble) * (last - first), rho);
   } else {
-    levels = at::linspace(std::log(lowest), std::log(highest), n, at::kFloat).exp().flip(0);
+    levels = rounded_exp(at::linspace(std::log(lowest), std::log(highest), n, at::kFloat)).flip(0);
   }
   levels = levels.to(at::kFloat);
-  const at::Tensor told = (0.25 * levels.log()).to(at::kDouble).contiguous(),
+  const at::Tensor told = (0.25 * rounded_log(levels)).to(at::kDouble).contiguous(),
                    wide = levels.to(at::kDouble).contiguous();
   StepSchedule schedule;
   schedule.timesteps.assign(told.const_data_ptr<double>(), told.const_data_ptr<double>() + n);

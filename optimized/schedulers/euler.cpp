@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "interface/one_rounding.h"
 #include "optimized/schedulers/tables.h"
 
 namespace i2i::schedulers {
@@ -19,9 +20,8 @@ StepSchedule euler_schedule(const SchedulerSpec& spec, const ActionPlan& plan, b
   const std::string interpolation = text(spec, "interpolation_type", "linear");
   if (interpolation == "log_linear") {
     // One level more than there are timesteps, so that the last step ends at the table's lowest.
-    const at::Tensor even = at::linspace(std::log(static_cast<float>(table.back())),
-                                         std::log(static_cast<float>(table.front())), n + 1, at::kFloat)
-                                .exp();
+    const at::Tensor even = rounded_exp(at::linspace(std::log(static_cast<float>(table.back())),
+                                                     std::log(static_cast<float>(table.front())), n + 1, at::kFloat));
     schedule.sigmas.assign(even.const_data_ptr<float>(), even.const_data_ptr<float>() + even.numel());
   } else if (interpolation != "linear") {
     refuse(spec, "interpolation_type=" + interpolation);

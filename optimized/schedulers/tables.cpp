@@ -8,6 +8,7 @@
 
 #include "interface/beta_quantile.h"
 #include "interface/error.h"
+#include "interface/one_rounding.h"
 
 namespace i2i::schedulers {
 
@@ -71,7 +72,7 @@ Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
   at::Tensor cumulative = at::cumprod(1.0 - betas, 0);
   if (flag(spec, "rescale_betas_zero_snr")) {
     // Lin et al. 2023, arXiv:2305.08891, algorithm 1: the last signal rate becomes 0, the first stays.
-    at::Tensor root = cumulative.sqrt();
+    at::Tensor root = rounded_sqrt(cumulative);
     const at::Tensor first = root[0].clone(), last = root[steps - 1].clone();
     root = (root - last) * (first / (first - last));
     const at::Tensor squared = root.square();
@@ -84,9 +85,9 @@ Values alphas_cumprod(const SchedulerSpec& spec, bool nudge_zero) {
 }
 
 Values sigma_table(const Values& abar) {
-  // torch's own root, whose last bit is not always the correctly rounded one: DPM++ SDE's noise depends on it.
+  // In float32, as diffusers' table is: DPM++ SDE's noise depends on the last bit.
   const at::Tensor a = at::tensor(abar, at::kDouble).to(at::kFloat);
-  const at::Tensor wide = ((1 - a) / a).sqrt().to(at::kDouble).contiguous();
+  const at::Tensor wide = rounded_sqrt((1 - a) / a).to(at::kDouble).contiguous();
   return Values(wide.const_data_ptr<double>(), wide.const_data_ptr<double>() + wide.numel());
 }
 

@@ -2,6 +2,7 @@
 // and DPM-Solver-2 (Lu et al. 2022, arXiv:2206.00927); Crowson, k-diffusion, 2022 (sample_dpm_2,
 // sample_dpm_2_ancestral). Two schedule entries per step: to the middle between two levels, then the whole step with
 // the middle's slope. The ancestral one steps below the next level and adds noise up to it. The last step is Euler's.
+#include "interface/one_rounding.h"
 #include "reference/sigma_scheduler.h"
 
 namespace i2i::reference {
@@ -23,10 +24,11 @@ class Dpm2Scheduler final : public SigmaScheduler {
     const auto now = levels.slice(0, 0, -1), next = levels.slice(0, 1);
     auto down = next, up = at::zeros_like(next);
     if (ancestral_) {
-      up = (next.square() * (now.square() - next.square()) / now.square()).sqrt();
-      down = (next.square() - up.square()).sqrt();
+      up = rounded_sqrt(next.square() * (now.square() - next.square()) / now.square());
+      down = rounded_sqrt(next.square() - up.square());
     }
-    auto middle = ancestral_ ? now.log().lerp(down.log(), 0.5).exp() : next.log().lerp(now.log(), 0.5).exp();
+    const auto from = rounded_log(ancestral_ ? now : next), to = rounded_log(ancestral_ ? down : now);
+    auto middle = rounded_exp(from.lerp(to, 0.5));
     middle[-1] = 0;  // towards 0 there is no middle: that step goes all the way
     middle_ = middle.to(arithmetic_);
     down_ = down.to(arithmetic_);

@@ -2,6 +2,7 @@
 // Diffusion-Based Generative Models", 2022, arXiv:2206.00364, algorithm 2 without churn. x here is x0 + sigma * noise.
 #include <cmath>
 
+#include "interface/one_rounding.h"
 #include "reference/noise_schedule.h"
 #include "reference/scheduler.h"
 
@@ -39,9 +40,8 @@ class EulerScheduler final : public Scheduler {
     }
     if (log_linear_) {
       // One level more than there are timesteps, so that the last step ends at the table's lowest.
-      const auto even = at::linspace(std::log(sigma_table_.back()), std::log(sigma_table_.front()),
-                                     num_inference_steps + 1, at::kFloat)
-                            .exp();
+      const auto even = rounded_exp(at::linspace(std::log(sigma_table_.back()), std::log(sigma_table_.front()),
+                                                 num_inference_steps + 1, at::kFloat));
       levels.assign(even.const_data_ptr<float>(), even.const_data_ptr<float>() + even.numel());
     }
     if (grid_ != SigmaGrid::kTable) {
