@@ -70,7 +70,7 @@ void attend(const Kernels& use, const HeadLayout& layout, const std::uint16_t* p
   block.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(layout.head_size)));
   block.out = queries.out + first * queries.out_stride;
   block.out_stride = queries.out_stride;
-  const std::int64_t scores = count * block.keys_at_once, query_words = round_up(layout.head_size, kBf16RowStep / 2);
+  const std::int64_t scores = count * block.keys_at_once, query_words = round_up(layout.head_size, kBf16StepDepth);
   block.scores = thread_scratch(2, scores + count * block.value_width + (scores + count * query_words + 1) / 2);
   block.sums = block.scores + scores;
   block.weights = reinterpret_cast<std::uint16_t*>(block.sums + count * block.value_width);

@@ -13,7 +13,7 @@ struct Bf16Plan {
   Bf16Plan(std::int64_t rows, std::int64_t depth, std::int64_t panels, std::int64_t most_rows) {
     constexpr std::int64_t kSliceDepth = 1280, kFewRows = 96;
     slices = (depth + kSliceDepth - 1) / kSliceDepth;
-    slice_depth = round_up((depth + slices - 1) / slices, kBf16RowStep / 2);
+    slice_depth = round_up((depth + slices - 1) / slices, kBf16StepDepth);
     slices = (depth + slice_depth - 1) / slice_depth;
 
     const std::int64_t threads = thread_count();
@@ -65,7 +65,7 @@ void run_bf16_product(const Product& product, const Fill& fill) {
   const auto* weights = static_cast<const std::uint16_t*>(packed.const_data_ptr());
 
   const Bf16Plan plan(product.rows, depth, panels, use.bf16_block_rows);
-  const std::int64_t stride = round_up(std::min(plan.slice_depth, depth), kBf16RowStep / 2);
+  const std::int64_t stride = round_up(std::min(plan.slice_depth, depth), kBf16StepDepth);
   const std::int64_t panel_floats = plan.block_rows * panel_width;
   const double operations = 2.0 * static_cast<double>(product.rows * depth) * static_cast<double>(panels * panel_width);
   for_each_task(plan.blocks * plan.groups, operations / 500, [&](std::int64_t task) {

@@ -15,8 +15,8 @@ struct BandPlan {
   BandPlan(const Bf16Picture& picture, std::int64_t padded_width, std::int64_t panels) {
     constexpr std::int64_t kBandBytes = 704 << 10, kFewPixels = 128;
     const std::int64_t row_bytes = 2 * padded_width * picture.channels, threads = thread_count();
-    const std::int64_t fit = (kBandBytes / row_bytes - picture.kernel) / picture.stride + 1;
-    bands = (picture.height + std::max<std::int64_t>(fit, 1) - 1) / std::max<std::int64_t>(fit, 1);
+    rows = std::max<std::int64_t>(1, (kBandBytes / row_bytes - picture.kernel) / picture.stride + 1);
+    bands = (picture.height + rows - 1) / rows;
     // As many tasks for each thread, if that leaves pixels enough to meet the weights.
     while (picture.images * bands < 4 * threads && picture.images * bands % threads != 0 &&
            picture.height / (bands + 1) * picture.width >= kFewPixels) {
@@ -46,7 +46,7 @@ void round_rows(const Bf16Picture& picture, const Kernels& use, std::int64_t ima
     for (std::int64_t copy = 0; copy < enlarged; ++copy) {
       use.bf16_rows({x, channels, picture.in_width, channels, out + (before + copy) * channels, enlarged * channels});
     }
-    const std::int64_t after = std::max<std::int64_t>(padded_width - before - inside, 0);
+    const std::int64_t after = padded_width - before - inside;  // fits() says none is negative
     std::memset(out + (padded_width - after) * channels, 0, static_cast<std::size_t>(2 * after * channels));
   }
 }

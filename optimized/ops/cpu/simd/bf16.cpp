@@ -86,8 +86,8 @@ void bf16_taps(const Bf16TapsBlock& block) {
 }
 
 void bf16_rows(const Bf16Rows& rows) {
-  constexpr std::int64_t kStep = kBf16RowStep / 2;
-  const std::int64_t whole = rows.width / kWidth * kWidth, padded = (rows.width + kStep - 1) / kStep * kStep;
+  const std::int64_t whole = rows.width / kWidth * kWidth,
+                     padded = (rows.width + kBf16StepDepth - 1) / kBf16StepDepth * kBf16StepDepth;
   for (std::int64_t row = 0; row < rows.rows; ++row) {
     const float* x = rows.x + row * rows.stride;
     std::uint16_t* out = rows.out + row * rows.out_stride;

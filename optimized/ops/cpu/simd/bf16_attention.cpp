@@ -6,15 +6,13 @@
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
-constexpr std::int64_t kStep = kBf16RowStep / 2;  // elements
-
 std::int64_t round_up_to(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
 
 }  // namespace
 
 void bf16_attention(const Bf16AttentionBlock& block) {
   const std::int64_t values = block.value_width, pairs = (block.keys + 1) / 2, groups = block.key_depth / 2;
-  const std::int64_t query_stride = round_up_to(block.head_size, kStep);
+  const std::int64_t query_stride = round_up_to(block.head_size, kBf16StepDepth);
   SoftmaxState states[kBlockRows];
   bf16_rows({block.query, block.query_stride, block.queries, block.head_size, block.rounded, query_stride});
   for (std::int64_t first = 0; first < block.keys; first += block.keys_at_once) {
@@ -33,9 +31,9 @@ void bf16_attention(const Bf16AttentionBlock& block) {
     }
     for (std::int64_t i = 0; i < block.queries; ++i) {
       std::uint16_t* weights = block.weights + i * block.keys_at_once;
-      const float correction =
-          softmax_block<4>(block.scores + i * block.keys_at_once, keys, round_up_to(keys, kStep), block.scale * kLog2E,
-                           states[i], [=](std::int64_t j, Vector e) { store_bf16(weights + j, e); });
+      const float correction = softmax_block<4>(block.scores + i * block.keys_at_once, keys,
+                                                round_up_to(keys, kBf16StepDepth), block.scale * kLog2E, states[i],
+                                                [=](std::int64_t j, Vector e) { store_bf16(weights + j, e); });
       if (first > 0 && correction != 1) scale_row(block.sums + i * values, values, correction);
     }
     for (std::int64_t panel = 0; panel < values; panel += block.value_panel) {
