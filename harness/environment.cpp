@@ -4,6 +4,7 @@
 #include <ATen/Version.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #include "interface/model_files.h"
 #include "optimized/cuda/backend.h"
+#include "optimized/ops/cpu/instruction_sets.h"
 #include "optimized/ops/cpu/kernels.h"
 
 namespace i2i {
@@ -89,8 +91,8 @@ std::vector<Finding> examine_machine() {
   }
   const bool avx512 = field("/proc/cpuinfo", "flags").find("avx512f") != std::string::npos;
   findings.push_back({"AVX-512", avx512,
-                      fmt::format("the optimized operators use {}; {} names another (baseline, avx2, avx512)",
-                                  cpu::kernels().name, cpu::kInstructionSetVariable)});
+                      fmt::format("the optimized operators use {}; {} names another ({})", cpu::kernels().name,
+                                  cpu::kInstructionSetVariable, fmt::join(cpu::instruction_sets(), ", "))});
   return findings;
 }
 

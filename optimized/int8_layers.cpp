@@ -5,11 +5,12 @@
 
 namespace i2i {
 
-Int8Layers::Layer* Int8Layers::enter(const std::string& name) {
+Int8Layers::Layer* Int8Layers::enter(const std::string& name, bool pays) {
   if (kept_.contains(name)) {
     met_.insert(name);
     return nullptr;
   }
+  if (!pays && !switchable_) return nullptr;
   return &layers_[name];
 }
 

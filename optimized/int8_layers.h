@@ -29,7 +29,8 @@ class Int8Layers {
   Int8Layers& operator=(const Int8Layers&) = delete;
 
   /// Enters a layer that int8 can run. @return null if it stays fp32; else its entry, which stays where it is
-  Layer* enter(const std::string& name);
+  /// @param pays  whether bytes are faster on this processor; a calibration measures every layer, wherever it runs
+  Layer* enter(const std::string& name, bool pays);
 
   bool switchable() const { return switchable_; }
   std::map<std::string, Layer>& layers() { return layers_; }

@@ -29,13 +29,14 @@ ops::OptionalTensor optional(const at::Tensor& tensor) {
 }
 
 /// The layer's entry where int8 runs it: fp32 products of our own otherwise, and channels enough for bytes to pay.
-Int8Layers::Layer* int8_entry(const Runtime& runtime, const std::string& name, std::int64_t in, std::int64_t out) {
+Int8Layers::Layer* int8_entry(const Runtime& runtime, const std::string& name, std::int64_t in, std::int64_t out,
+                              bool pays = true) {
   // Embeddings of time and size are few rows, and every pixel depends on them.
   if (name.starts_with("time_embedding.") || name.starts_with("add_embedding.")) return nullptr;
   if (runtime.int8 == nullptr || name.empty() || runtime.dtype != at::kFloat || !runtime.features.packed_weights) {
     return nullptr;
   }
-  return std::min(in, out) >= kLeastInt8Channels ? runtime.int8->enter(name) : nullptr;
+  return std::min(in, out) >= kLeastInt8Channels ? runtime.int8->enter(name, pays) : nullptr;
 }
 
 at::Tensor plain_activation(const at::Tensor& x, ops::Activation activation) {
@@ -82,6 +83,9 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
 /// Winograd takes a 3 x 3 convolution from two to over three times as far as the direct product, in float32: bfloat16's
 /// few bits are not enough for its transforms.
 bool bf16_beats_winograd() { return cpu::kernels().bf16_gain > 3; }
+
+/// In bytes Winograd's tiles are smaller (conv2d_winograd_int8.cpp), with 1.8 to 2.3 times as many products.
+bool int8_beats_winograd() { return cpu::kernels().int8_gain > 2.3; }
 
 /// [O,I,3,3] -> [4 O,I,2,2], output channels by (dy, dx, o): folded_upsample.h.
 at::Tensor folded_upsampled_weight(const at::Tensor& weight) {
@@ -180,7 +184,7 @@ Conv2d::Conv2d(const Runtime& runtime, const WeightReader& reader, std::int64_t 
   in_ = weight.size(1);
   kernel_ = weight.size(2);
   if (kernel_ == 1) pad_before_ = pad_after_ = 0;
-  int8_ = int8_entry(runtime, reader.name(), in_, out_);
+  int8_ = int8_entry(runtime, reader.name(), in_, out_, int8_beats_winograd() || !may_be_winograd(runtime));
   if (int8_ != nullptr) {
     const bool winograd = kernel_ == 3 && stride_ == 1 && pad_before_ == 1 && in_ % 16 == 0 && out_ % 16 == 0;
     int8_weight_ = winograd ? ops::pack_winograd_int8(weight) : ops::pack_weight_int8(weight);

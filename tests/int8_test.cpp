@@ -75,6 +75,17 @@ TEST(Int8, ALayerSwitchedOffIsTheExactOne) {
   EXPECT_FALSE(at::equal(pipeline->generate(scenes.request, scenes.source, scenes.options).images, exact));
 }
 
+TEST(Int8Layers, WhatDoesNotPayStaysInFp32ButIsCalibrated) {
+  Int8Layers layers({"kept"});
+  EXPECT_NE(layers.enter("pays", true), nullptr);
+  EXPECT_EQ(layers.enter("does not", false), nullptr);
+  EXPECT_EQ(layers.enter("kept", false), nullptr);
+  EXPECT_TRUE(layers.unknown().empty()) << "a calibration made elsewhere names layers that do not pay here";
+  EXPECT_EQ(layers.layers().size(), 1u);
+  Int8Layers calibrated({}, true);
+  EXPECT_NE(calibrated.enter("does not", false), nullptr);
+}
+
 /// A copy of the embedded model's folder by links, with an int8.json of its own.
 class ModelWithCalibration : public testing::Test {
  protected:

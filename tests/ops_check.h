@@ -10,6 +10,7 @@
 #include <set>
 
 #include "optimized/ops.h"
+#include "optimized/ops/cpu/instruction_sets.h"
 #include "optimized/ops/cpu/kernels.h"
 
 namespace i2i {

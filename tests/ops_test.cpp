@@ -271,8 +271,7 @@ TEST_P(Operators, Pixels) {
   EXPECT_TRUE(std::isnan(broken.tensor[0].item<float>())) << "NaN must not be clamped away";
 }
 
-INSTANTIATE_TEST_SUITE_P(InstructionSets, Operators,
-                         testing::Values("baseline", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"),
+INSTANTIATE_TEST_SUITE_P(InstructionSets, Operators, testing::ValuesIn(cpu::instruction_sets()),
                          [](const auto& each) { return std::string(each.param); });
 
 /// After a whole run, no operator may have gone untested.

@@ -11,7 +11,7 @@
 
 #include "interface/error.h"
 #include "optimized/features.h"
-#include "optimized/ops/cpu/kernels.h"
+#include "optimized/ops/cpu/instruction_sets.h"
 #include "optimized/pipeline.h"
 #include "reference/pipeline.h"
 #include "tests/failures.h"
@@ -244,7 +244,7 @@ TEST(InstructionSets, AgreeWithTheReference) {
   const auto model = model_named("synthetic:tiny-sdxl");
   const Request request = request_of(0.8, 3, 1);
   const Traced expected = run(*make_reference_pipeline(model, {}), *model, request, "euler");
-  for (const char* name : {"baseline", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
+  for (const char* name : cpu::instruction_sets()) {
     if (!cpu::choose_instruction_set(name)) continue;
     SCOPED_TRACE(name);
     const Traced got = run(*make_optimized_pipeline(model, {}), *model, request, "euler");
@@ -266,7 +266,7 @@ TEST(Bf16, IsNoFurtherOffThanTheReferenceInBf16) {
     const at::Tensor expected = run(*make_reference_pipeline(model, {}), *model, request, "euler").result.images;
     const double reference = difference(
         run(*make_reference_pipeline(model, half), *model, request, "euler").result.images.to(at::kFloat), expected);
-    for (const char* name : {"baseline", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
+    for (const char* name : cpu::instruction_sets()) {
       if (!cpu::choose_instruction_set(name)) continue;
       for (const bool packed : {true, false}) {
         SCOPED_TRACE(fmt::format("{} on {}, packed_weights {}", family, name, packed));

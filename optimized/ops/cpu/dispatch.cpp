@@ -13,18 +13,25 @@
 #include <string_view>
 
 #include "interface/error.h"
+#include "optimized/ops/cpu/instruction_sets.h"
 #include "optimized/ops/cpu/kernels.h"
 
 namespace i2i::cpu {
 namespace {
 
 struct InstructionSet {
-  std::string_view name;
+  const char* name;
   const Kernels& (*kernels)();
   bool (*runs_here)();
 };
 
 #if defined(__x86_64__)
+bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool runs_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAvxVnni = 1U << 4;  // of eax, subleaf 1; not every compiler knows its name
+  return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
+}
 bool runs_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
@@ -47,7 +54,8 @@ bool runs_amx() {
 constexpr InstructionSet kSets[] = {
     {"baseline", kernels_baseline, [] { return true; }},
 #if defined(__x86_64__)
-    {"avx2", kernels_avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {"avx2", kernels_avx2, runs_avx2},
+    {"avxvnni", kernels_avxvnni, runs_avxvnni},
     {"avx512", kernels_avx512, runs_avx512},
     {"avx512vnni", kernels_avx512vnni, runs_vnni},
     {"avx512bf16", kernels_avx512bf16, runs_bf16},
@@ -57,7 +65,7 @@ constexpr InstructionSet kSets[] = {
 
 const InstructionSet* set_named(std::string_view name) {
   const auto* found =
-      std::find_if(std::begin(kSets), std::end(kSets), [&](const auto& set) { return set.name == name; });
+      std::find_if(std::begin(kSets), std::end(kSets), [&](const auto& set) { return name == set.name; });
   return found == std::end(kSets) ? nullptr : found;
 }
 
@@ -77,7 +85,7 @@ const Kernels* first_choice() {
   std::string refusal = std::string(kInstructionSetVariable) + " is '" + forced + "': ";
   if (set == nullptr) {
     refusal += "known are";
-    for (const InstructionSet& known : kSets) refusal.append(" ").append(known.name);
+    for (const char* known : instruction_sets()) refusal.append(" ").append(known);
     throw Error(ErrorCode::kUsage, refusal);
   }
   if (!set->runs_here()) throw Error(ErrorCode::kUsage, refusal + "this processor lacks it");
@@ -92,6 +100,12 @@ std::atomic<const Kernels*>& chosen() {
 }  // namespace
 
 const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+
+std::vector<const char*> instruction_sets() {
+  std::vector<const char*> names;
+  for (const InstructionSet& set : kSets) names.push_back(set.name);
+  return names;
+}
 
 bool choose_instruction_set(const char* name) {
   if (*name == '\0') {

@@ -321,6 +321,7 @@ struct Kernels {
   std::int64_t bf16_depth_step;
   std::int64_t bf16_block_rows;  ///< that share one pass over the weights: as many as the second-level cache holds
   double bf16_gain;  ///< products of bfloat16 over those of float32, roughly: 1 where the processor has none of its own
+  double int8_gain;  ///< the same of bytes
   void (*product)(const ProductBlock&);
   void (*finish)(const FinishBlock&);
   void (*group_norm_sums)(const GroupNormBlock&);
@@ -362,19 +363,14 @@ struct Kernels {
 
 const Kernels& kernels_baseline();
 const Kernels& kernels_avx2();
+const Kernels& kernels_avxvnni();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512vnni();
 const Kernels& kernels_avx512bf16();
 const Kernels& kernels_amx();
 
-/// Environment variable that names the table to use in place of the best: baseline, avx2, avx512,
-/// avx512vnni, avx512bf16 or amx.
-constexpr const char* kInstructionSetVariable = "I2I_INSTRUCTION_SET";
-
 /// The best table that this processor runs, the one that the environment names, or the one chosen by a test.
 /// @throws Error(kUsage) at first use where the environment names none, or one that this processor lacks
 const Kernels& kernels();
-/// @return false where the processor lacks it; then nothing changes. "" goes back to where the program began.
-bool choose_instruction_set(const char* name);
 
 }  // namespace i2i::cpu

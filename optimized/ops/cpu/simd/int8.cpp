@@ -1,38 +1,62 @@
 // Products of bytes: unsigned activations, quantized here row by row, times signed weights. Four products and their sum
 // are one instruction where the processor has VNNI (vpdpbusd), 16 x 16 sums of 64 are with AMX; elsewhere the same
-// integers take three to six.
+// integers take four to six.
 #include "optimized/ops/cpu/simd/amx_product.h"
 #include "optimized/ops/cpu/simd/narrow_product.h"
 
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
+// Without VNNI, AVX2 takes the offset of 128 from a row's bytes itself; others take it from the sums.
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(__AVXVNNI__)
+#define I2I_SIGNED_ROWS
+#endif
+
+#if defined(I2I_SIGNED_ROWS)
+/// Four signed bytes in each lane. vpmaddubsw adds two products of unsigned and signed bytes in 16 bits: of 128 and
+/// more two may not fit, of magnitudes up to 127 they do, and the sign can go to the other factor.
+struct FourBytes {
+  __m256i value, magnitude;
+};
+inline FourBytes four_bytes(IntVector a) {
+  __m256i offset = _mm256_set1_epi8(-128);
+  asm("" : "+x"(offset));  // else g++ takes it from each element before that is spread over the lanes
+  const __m256i value = _mm256_xor_si256(reinterpret_cast<__m256i>(a), offset);
+  return {value, _mm256_abs_epi8(value)};
+}
+
+/// sum + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3 in each lane.
+inline IntVector dot_bytes(IntVector sum, const FourBytes& a, IntVector w) {
+  const __m256i signed_w = _mm256_sign_epi8(reinterpret_cast<__m256i>(w), a.value);
+  const __m256i pairs = _mm256_maddubs_epi16(a.magnitude, signed_w);
+  return sum + reinterpret_cast<IntVector>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+#else
+using FourBytes = IntVector;
+inline FourBytes four_bytes(IntVector a) { return a; }
+
 /// sum + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3 in each lane: four unsigned bytes times four signed ones.
 inline IntVector dot_bytes(IntVector sum, IntVector a, IntVector w) {
 #if defined(__AVX512VNNI__)
   return reinterpret_cast<IntVector>(
       _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
-#elif defined(__AVX512F__) || defined(__AVX2__)
+#elif defined(__AVXVNNI__)
+  return reinterpret_cast<IntVector>(_mm256_dpbusd_avx_epi32(
+      reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
+#elif defined(__AVX512F__)
   // vpmaddubsw adds two products in 16 bits, which two large ones overflow: with every other byte zero it adds one.
   const IntVector even = a & 0x00ff00ff, odd = a ^ even;
-#if defined(__AVX512F__)
   const __m512i ones = _mm512_set1_epi16(1), weights = reinterpret_cast<__m512i>(w);
   const __m512i first = _mm512_maddubs_epi16(reinterpret_cast<__m512i>(even), weights);
   const __m512i second = _mm512_maddubs_epi16(reinterpret_cast<__m512i>(odd), weights);
   return sum + reinterpret_cast<IntVector>(_mm512_madd_epi16(first, ones)) +
          reinterpret_cast<IntVector>(_mm512_madd_epi16(second, ones));
 #else
-  const __m256i ones = _mm256_set1_epi16(1), weights = reinterpret_cast<__m256i>(w);
-  const __m256i first = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(even), weights);
-  const __m256i second = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(odd), weights);
-  return sum + reinterpret_cast<IntVector>(_mm256_madd_epi16(first, ones)) +
-         reinterpret_cast<IntVector>(_mm256_madd_epi16(second, ones));
-#endif
-#else
   return sum + (a & 255) * ((w << 24) >> 24) + ((a >> 8) & 255) * ((w << 16) >> 24) +
          ((a >> 16) & 255) * ((w << 8) >> 24) + ((a >> 24) & 255) * (w >> 24);
 #endif
 }
+#endif
 
 /// sum + a0 * w0 + a1 * w1 in each lane, signed 16-bit words; for AMX each w is a byte with a zero above it.
 inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
@@ -46,6 +70,9 @@ inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
 #elif defined(__AVX512F__)
   return sum +
          reinterpret_cast<IntVector>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+#elif defined(__AVXVNNI__)
+  return reinterpret_cast<IntVector>(_mm256_dpwssd_avx_epi32(
+      reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
 #elif defined(__AVX2__)
   return sum +
          reinterpret_cast<IntVector>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
@@ -83,7 +110,12 @@ struct IntegerDot {
 };
 
 struct ByteDot : IntegerDot {
-  static Sum dot(Sum sum, Row a, IntVector w) { return dot_bytes(sum, a, w); }
+  using Row = FourBytes;
+  static Row row(IntVector a) { return four_bytes(a); }
+  static Sum dot(Sum sum, const Row& a, IntVector w) { return dot_bytes(sum, a, w); }
+#if defined(I2I_SIGNED_ROWS)
+  static Sum start(const Block&, std::int64_t) { return IntVector{}; }
+#endif
   template <int Height, int Vectors, typename SumAt>
   static void keep(const Block& block, const TileOrigin& origin, const SumAt& sum_at) {
     // Asked once a tile, not once a vector.

@@ -84,8 +84,14 @@ void narrow_product(const typename Dot::Block& block) {
       return narrow_tiles<Dot, 4, 6>(block, 0);
   }
 #else
+  // Sixteen registers. One instruction a product leaves twelve for sums, several need some for what lies between.
+#if defined(__AVXVNNI__)
+  constexpr int kHeight = 6;
+#else
+  constexpr int kHeight = 4;
+#endif
   for (std::int64_t column = 0; column < block.panel_width; column += 2 * kWidth) {
-    narrow_tiles<Dot, 2, 4>(block, column);
+    narrow_tiles<Dot, 2, kHeight>(block, column);
   }
 #endif
 }

@@ -4,10 +4,6 @@
 #include "optimized/ops/cpu/simd/amx_product.h"
 #include "optimized/ops/cpu/simd/vector.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 namespace i2i::cpu::I2I_ISA {
 namespace {
 
@@ -36,21 +32,41 @@ double tile_chains(std::int64_t rounds, float* sink, const Four& four) {
   return 2.0 * 4 * products * static_cast<double>(rounds);
 }
 #elif defined(__AVX512F__)
-__attribute__((target("avx512vnni"))) void dot_product_chains(std::int64_t rounds, float* sink) {
-  __m512i sums[kChains];
-  const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(static_cast<char>(rounds));
+using Bytes = __m512i;
+#define I2I_DOT_TARGET __attribute__((target("avx512vnni")))
+inline Bytes bytes_of(std::int64_t value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+// Said in assembly: g++ 12 takes the sums of its builtin to the stack and back, which halves what is measured.
+inline void dot(Bytes& sum, Bytes a, Bytes b) { asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)); }
+#elif defined(__AVX2__)
+using Bytes = __m256i;
+#define I2I_DOT_TARGET
+inline Bytes bytes_of(std::int64_t value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+inline void dot(Bytes& sum, Bytes a, Bytes b) {
+#if defined(__AVXVNNI__)
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+#else
+  Bytes product;  // as int8.cpp takes it
+  asm("vpsignb %2, %3, %1\n\tvpmaddubsw %1, %2, %1\n\tvpmaddwd %2, %1, %1\n\tvpaddd %1, %0, %0"
+      : "+x"(sum), "=&x"(product)
+      : "x"(a), "x"(b));
+#endif
+}
+#endif
+
+#if defined(__AVX2__) && !defined(I2I_AMX)
+I2I_DOT_TARGET double dot_product_chains(std::int64_t rounds, float* sink) {
+  Bytes sums[kChains];
+  const Bytes a = bytes_of(3), b = bytes_of(rounds);
 #pragma GCC unroll 24
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_epi32(i);
+  for (int i = 0; i < kChains; ++i) sums[i] = bytes_of(i);
   for (std::int64_t round = 0; round < rounds; ++round) {
-    // Said in assembly: g++ 12 takes the sums of its builtin to the stack and back, which halves what is measured.
 #pragma GCC unroll 24
-    for (int i = 0; i < kChains; ++i) asm("vpdpbusd %2, %1, %0" : "+v"(sums[i]) : "v"(a), "v"(b));
+    for (int i = 0; i < kChains; ++i) dot(sums[i], a, b);
   }
 #pragma GCC unroll 24
-  for (int i = 1; i < kChains; ++i) sums[0] = _mm512_xor_si512(sums[0], sums[i]);
-  std::int32_t lanes[16];
-  _mm512_storeu_si512(lanes, sums[0]);
-  *sink = static_cast<float>(lanes[0]);
+  for (int i = 1; i < kChains; ++i) sums[0] = sums[0] ^ sums[i];
+  *sink = static_cast<float>(reinterpret_cast<IntVector>(sums[0])[0]);
+  return 2.0 * kChains * 4 * kWidth * static_cast<double>(rounds);  // four products a lane
 }
 #endif
 
@@ -79,10 +95,9 @@ double int8_dot_chains(std::int64_t rounds, float* sink) {
         "tdpbusd %tmm6, %tmm5, %tmm2\n\ttdpbusd %tmm7, %tmm5, %tmm3");
   });
 #elif defined(__AVX512F__)
-  if (__builtin_cpu_supports("avx512vnni")) {
-    dot_product_chains(rounds, sink);
-    return 2.0 * kChains * 4 * kWidth * static_cast<double>(rounds);  // four products a lane
-  }
+  if (__builtin_cpu_supports("avx512vnni")) return dot_product_chains(rounds, sink);
+#elif defined(__AVX2__)
+  return dot_product_chains(rounds, sink);
 #endif
   *sink = static_cast<float>(rounds);
   return 0;

@@ -29,6 +29,9 @@
 #elif defined(__AVX512F__)
 #define I2I_ISA avx512
 #define I2I_VECTOR_BYTES 64
+#elif defined(__AVXVNNI__)
+#define I2I_ISA avxvnni
+#define I2I_VECTOR_BYTES 32
 #elif defined(__AVX2__)
 #define I2I_ISA avx2
 #define I2I_VECTOR_BYTES 32
