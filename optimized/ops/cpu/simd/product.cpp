@@ -21,6 +21,7 @@ inline Vector widened(LastVector v) {
 
 /// Floats of a cache line: a row comes into the cache in pieces of so many.
 constexpr std::int64_t kLine = 16;
+constexpr bool kNarrow = kWidth < kLine;
 
 /// Where a tile finds its operands: rows a[0..Height) of `row_count` a segment, from element `offset` on, `depth` of
 /// them; and what the cache should hold by the time this tile is done.
@@ -29,7 +30,8 @@ struct Operands {
   std::int64_t row_count = 0, segments = 1, offset = 0, depth = 0;
   const float* panel = nullptr;
   std::int64_t panel_width = 0;
-  std::int64_t next_tile = 0;  ///< rows down to the next tile, 0 where `next` is its first
+  const float* next_panel = nullptr;  ///< a line for each of a row's: this tile's share of the weights after these
+  std::int64_t next_tile = 0;         ///< rows down to the next tile, 0 where `next` is its first
   const float* next = nullptr;
   const float* out = nullptr;  ///< as in ProductBlock, at this tile
   const float* residual = nullptr;
@@ -47,7 +49,8 @@ inline void bring_lines(const float* first, std::int64_t stride) {
 /// loaded is used Height times and every element of `a` Vectors times. They start at zero also where c is added to:
 /// sums of sums round less than one long chain.
 /// Rows are too short for the processor to foresee the next: where `ahead` says so, a line of each row of the next tile
-/// is asked for with every line of this one's, and a line of every row of the output with each of the first.
+/// is asked for with every line of this one's, and a line of every row of the output with each of the first. So is, on
+/// narrow vectors, whose panels are read in strips, a line of the weights that come next.
 template <bool ahead, int Height, int Vectors, bool half>
 void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) {
   Vector sum[Height][Vectors];
@@ -59,7 +62,7 @@ void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) 
 #if defined(__AVX512F__)
   LastVector last[Height] = {};
 #endif
-  const float* panel = of.panel;
+  const float *panel = of.panel, *next_panel = of.next_panel;
   const float* const* a = of.a;
   for (std::int64_t s = 0; s < of.segments; ++s, a += of.row_count) {
     const float* row[Height];
@@ -74,6 +77,10 @@ void tile(const Operands& of, float* c, std::int64_t c_stride, bool accumulate) 
 #pragma GCC unroll 16
         for (int i = 0; i < Height; ++i) {
           __builtin_prefetch(reinterpret_cast<const char*>(row[i] + line) + next_tile, 0, 2);
+        }
+        if constexpr (kNarrow) {
+          __builtin_prefetch(next_panel, 0, 2);
+          next_panel += kLine;
         }
         if (s == 0 && line < Vectors * kWidth) {
           if (of.out != nullptr) bring_lines<Height, 1>(of.out + line, of.out_stride);
@@ -150,6 +157,8 @@ void tiles_of_slice(const ProductBlock& block, std::int64_t column, const Slice&
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t end = block.rows * (t + 1) / count;
     of.a = slice.a + row;
+    const std::int64_t share = slice.segments * slice.depth;
+    of.next_panel = slice.panel + share * block.panel_width + (column / (Vectors * kWidth) * count + t) * share;
     of.next_tile = end < block.rows ? end - row : 0;
     of.next = block.next != nullptr ? block.next : slice.a[row];
     if (block.out != nullptr) of.out = block.out + row * block.out_stride + column;
@@ -180,8 +189,9 @@ void multiply(const ProductBlock& block, const Slice& slice) {
 #endif
 }
 
-/// Depth is cut so that a slice of the panel stays in the second-level cache while all rows of the block pass over it.
-constexpr std::int64_t kSliceFloats = 48 << 10;
+/// Depth is cut so that a slice of the panel stays in the second-level cache while all rows of the block pass over it:
+/// processors with narrow vectors have half a megabyte of it, if as much.
+constexpr std::int64_t kSliceFloats = (kNarrow ? 24 : 48) << 10;
 
 }  // namespace
 
