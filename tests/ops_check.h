@@ -11,7 +11,6 @@
 
 #include "optimized/ops.h"
 #include "optimized/ops/cpu/instruction_sets.h"
-#include "optimized/ops/cpu/kernels.h"
 
 namespace i2i {
 

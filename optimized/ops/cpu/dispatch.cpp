@@ -85,7 +85,7 @@ const Kernels* first_choice() {
   std::string refusal = std::string(kInstructionSetVariable) + " is '" + forced + "': ";
   if (set == nullptr) {
     refusal += "known are";
-    for (const char* known : instruction_sets()) refusal.append(" ").append(known);
+    for (const InstructionSet& known : kSets) refusal.append(" ").append(known.name);
     throw Error(ErrorCode::kUsage, refusal);
   }
   if (!set->runs_here()) throw Error(ErrorCode::kUsage, refusal + "this processor lacks it");

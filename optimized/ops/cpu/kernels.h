@@ -222,8 +222,10 @@ struct Bf16Rows {
 /// The sum is exact on every instruction set, in 32-bit integers. `a` and `w` are unsigned and signed bytes, or both
 /// signed 16-bit words (pack_int8_values knows their form).
 struct Int8ProductBlock : NarrowProductBlock {
-  const float* row_scale = nullptr;     ///< [rows]; null for ones
-  const std::int32_t* start = nullptr;  ///< [panel_width]: takes back what the offset of 128 adds; null for zeros
+  const float* row_scale = nullptr;  ///< [rows]; null for ones
+  /// [panel_width]: -128 times the column's weights, which a kernel that takes the offset of 128 from the rows leaves
+  /// aside; null for words, which have none.
+  const std::int32_t* start = nullptr;
   const float* column_scale = nullptr;  ///< [panel_width]
   bool words = false;                   ///< `accumulate` needs them, and row_scale
 };

@@ -11,6 +11,7 @@ namespace {
 
 struct Bf16Dot {
   using Block = Bf16ProductBlock;
+  [[maybe_unused]] static constexpr int kHeight = 4;
   using Sum = Vector;
 
 #if defined(__AVX512BF16__)

@@ -84,6 +84,11 @@ inline IntVector dot_words(IntVector sum, IntVector a, IntVector w) {
 /// What both kinds of integers have in common.
 struct IntegerDot {
   using Block = Int8ProductBlock;
+#if defined(__AVXVNNI__)
+  [[maybe_unused]] static constexpr int kHeight = 6;
+#else
+  [[maybe_unused]] static constexpr int kHeight = 4;
+#endif
   using Sum = IntVector;
   using Row = IntVector;
   static Row row(IntVector a) { return a; }

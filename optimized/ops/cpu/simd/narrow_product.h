@@ -1,6 +1,8 @@
 // Register tiles of products whose operands are narrower than a float: in each step four bytes of a row meet four bytes
 // of each column. A `Dot` says what those bytes are, how they are multiplied and what becomes of the sums:
 //   Sum                                      a vector of sums
+//   kHeight                                  rows of a tile of two vectors in sixteen registers: one instruction a step
+//                                            leaves twelve for sums, several need some for what lies between
 //   start(block, column)                     what the sums of kWidth columns begin with
 //   dot(sum, a, w)                           one step; `a` is the row's four bytes in every lane
 //   keep(block, height, width, sum_at)       finishes a tile; sum_at(i, v) is its Sum of row i and vector v
@@ -84,14 +86,8 @@ void narrow_product(const typename Dot::Block& block) {
       return narrow_tiles<Dot, 4, 6>(block, 0);
   }
 #else
-  // Sixteen registers. One instruction a product leaves twelve for sums, several need some for what lies between.
-#if defined(__AVXVNNI__)
-  constexpr int kHeight = 6;
-#else
-  constexpr int kHeight = 4;
-#endif
   for (std::int64_t column = 0; column < block.panel_width; column += 2 * kWidth) {
-    narrow_tiles<Dot, 2, kHeight>(block, column);
+    narrow_tiles<Dot, 2, Dot::kHeight>(block, column);
   }
 #endif
 }

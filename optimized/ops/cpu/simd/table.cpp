@@ -12,20 +12,23 @@ namespace {
 
 #if defined(I2I_AMX)
 constexpr std::int64_t kBf16DepthStep = 32, kBf16BlockRows = 192;  // with at least 2 MB of second-level cache
-constexpr double kBf16Gain = 8, kInt8Gain = 16;
+constexpr double kBf16Gain = 8;
 #elif defined(__AVX512BF16__)
 constexpr std::int64_t kBf16DepthStep = 2, kBf16BlockRows = 96;
-constexpr double kBf16Gain = 1.8, kInt8Gain = 4;
+constexpr double kBf16Gain = 1.8;
 #else
 constexpr std::int64_t kBf16DepthStep = 2, kBf16BlockRows = 96;
 constexpr double kBf16Gain = 1;
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#endif
+
+#if defined(I2I_AMX)
+constexpr double kInt8Gain = 16;
+#elif defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 constexpr double kInt8Gain = 4;
 #elif defined(__AVX2__) && !defined(__AVX512F__)
 constexpr double kInt8Gain = 1.5;
 #else
 constexpr double kInt8Gain = 1;
-#endif
 #endif
 
 }  // namespace
